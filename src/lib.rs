@@ -1,0 +1,3 @@
+//! portald: a LAN camera wall.
+
+pub mod proto;

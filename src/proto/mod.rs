@@ -1,0 +1,4 @@
+//! The rules of the wire, PURE: messages and time in, actions out. No sockets, clock, threads, log or panics.
+
+pub mod ids;
+pub mod message;
