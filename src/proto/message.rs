@@ -294,7 +294,9 @@ mod tests {
     #[test]
     fn custom_types_keep_their_payload_to_the_letter() {
         let text = r#"{"type":"chat","chat":{"b":1.50,"a":[ ]},"target":"x"}"#;
-        let ClientMessage::Relay { kind, payload, target } = ClientMessage::parse(text).unwrap() else { panic!() };
+        let ClientMessage::Relay { kind, payload, target } = ClientMessage::parse(text).unwrap() else {
+            panic!()
+        };
         assert_eq!((kind.as_str(), payload.get()), ("chat", r#"{"b":1.50,"a":[ ]}"#));
         let relayed = ServerMessage::Relay { kind, payload, from: target.unwrap() }.to_json();
         assert_eq!(relayed, r#"{"type":"chat","chat":{"b":1.50,"a":[ ]},"from":"x"}"#);
@@ -323,7 +325,9 @@ mod tests {
     fn a_message_without_payload_or_target_is_still_one() {
         for target in ["null", "7", "\"\""] {
             let message = ClientMessage::parse(&format!(r#"{{"type":"bye","target":{target}}}"#)).unwrap();
-            assert!(matches!(message, ClientMessage::Relay { target: None, ref payload, .. } if payload.get() == "null"));
+            assert!(
+                matches!(message, ClientMessage::Relay { target: None, ref payload, .. } if payload.get() == "null")
+            );
         }
     }
 

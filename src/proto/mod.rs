@@ -2,3 +2,7 @@
 
 pub mod ids;
 pub mod message;
+pub mod negotiation;
+pub mod room;
+pub mod roster;
+pub mod sdp;

@@ -1,0 +1,50 @@
+# `make demo` and `make test` do all their set-up on a fresh Debian 12 or 13. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := target/release/portald
+INSTALL := packaging/install-packages
+# Browser tests and benchmarks drive Debian's Chromium through this; nothing of npm is in the product.
+NODE_MODULES := tests/browser/node_modules/.package-lock.json
+
+.PHONY: help demo build check test test-vm soak bench clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## install what is missing, build, and run the wall with two test cameras and those plugged in
+	$(BIN) run --demo
+
+build: ## the release binary
+	$(INSTALL) build run
+	cargo build --release --locked
+
+check: ## formatting, lints, documentation
+	$(INSTALL) build run
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+test: build $(NODE_MODULES) ## every test that needs no virtual machine
+	cargo test --locked --no-default-features
+	cargo test --locked
+	cd tests/browser && PORTALD_BIN=$(abspath $(BIN)) npm test
+
+test-vm: build $(NODE_MODULES) ## a virtual machine with the stock kernel's vivid cameras (needs root)
+	$(INSTALL) test vm
+	tests/vm/test-vm
+
+soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
+	PORTALD_SOAK_ROUNDS=10000 cargo test --locked --release --test it -- --exact churn::rounds --nocapture
+
+bench: build $(NODE_MODULES) ## figures as a table, JSON and SVG in benches/out
+	cargo bench --locked --bench wall
+
+$(NODE_MODULES): tests/browser/package-lock.json
+	$(INSTALL) test
+	cd tests/browser && npm ci --no-audit --no-fund
+
+clean: ## remove what was built
+	rm -rf target tests/browser/node_modules benches/out

@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ::log::LevelFilter;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, ConfigError};
+use crate::daemon::{self, StartError};
+use crate::{devices, log};
+
+/// A LAN camera wall: publishes this box's cameras to browsers over WebRTC.
+#[derive(Debug, Parser)]
+#[command(name = "portald", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Log more, for finding faults.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Add two moving test cameras when none is configured.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Check the configuration: exit 0, or 1 and say what is wrong where.
+    CheckConfig {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Show the cameras and encoders of this box.
+    Devices {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// Configuration file [default: /etc/portald/portald.toml, if it exists].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What ends the program early.
+#[derive(Debug)]
+pub enum Failure {
+    /// `run` with an invalid configuration: `EX_CONFIG`, upon which systemd does not restart.
+    RunConfig(ConfigError),
+    /// `check-config` found a fault.
+    CheckConfig(ConfigError),
+    /// The daemon, or a listing, could not start.
+    Start(StartError),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Writes the error, its causes one a line, and the next step to stderr.
+    pub fn print(&self) {
+        let (error, hint) = match self {
+            Self::RunConfig(error) | Self::CheckConfig(error) => (chain(error), Some(error.hint())),
+            Self::Start(error) => (chain(error), Some(error.hint())),
+            Self::Other(error) => (chain(error.as_ref()), None),
+        };
+        let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+        let _ = write!(io::stderr(), "error: {error}\n{hint}");
+    }
+
+    /// 78 (`EX_CONFIG` of sysexits.h) for a configuration `run` cannot use, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::RunConfig(_) => ExitCode::from(78),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("\n -> {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// [`Failure`], for `main` to print.
+pub fn main(cli: Cli) -> Result<(), Failure> {
+    let level = if cli.verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    match cli.command {
+        Command::Run { config, demo } => {
+            let settings = config::load(config.config.as_deref()).map_err(Failure::RunConfig)?;
+            log::init(level);
+            daemon::run(settings, demo).map_err(Failure::Start)
+        }
+        Command::CheckConfig { config } => {
+            let settings = config::load(config.config.as_deref()).map_err(Failure::CheckConfig)?;
+            let (cameras, rooms) = (settings.cameras.len(), settings.rooms.len());
+            say(&format!("the configuration is valid: {cameras} cameras, {rooms} rooms\n"))
+        }
+        Command::Devices { json } => {
+            log::init(if cli.verbose { level } else { LevelFilter::Warn });
+            say(&devices::list(json).map_err(Failure::Start)?)
+        }
+    }
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Other(e.into())),
+        _ => Ok(()),
+    }
+}

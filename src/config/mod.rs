@@ -1,0 +1,107 @@
+//! Configuration: as written ([`mod@file`]) → as used ([`settings`]).
+//!
+//! Layers, later ones winning: built-in defaults, the file, `PORTALD_…` variables (`__` separates levels).
+//! figment merges them and says which key is wrong; `origin` says where that key was written, which figment cannot.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use figment::Figment;
+use figment::providers::Serialized;
+
+pub use error::{ConfigError, KeyError, Place};
+use file::File;
+use origin::{At, Origin};
+use rejected::Rejected;
+pub use settings::{
+    BITRATE, Camera, DEFAULT_TEST_PATTERN, EncoderChoice, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, Room, Secret,
+    Server, Settings, Source, Sub, TEST_PATTERNS, WIDTH, Wish, redacted,
+};
+
+mod error;
+pub mod file;
+mod origin;
+mod parse;
+mod rejected;
+pub mod settings;
+mod source;
+
+/// The file that is read when none is named; it may be missing.
+pub const DEFAULT_FILE: &str = "/etc/portald/portald.toml";
+
+/// Reads the configuration: defaults < `path`, or else [`DEFAULT_FILE`] < this process's environment.
+///
+/// # Errors
+/// The first thing that is wrong, with its place, what was found, what is allowed, and a hint.
+pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
+    // A value that is not Unicode is kept readable enough to be refused where it matters.
+    let environment = env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    load_with(path, environment)
+}
+
+/// [`load`] with another environment.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
+    let file = path.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_owned);
+    let bytes = match fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(ConfigError::Read { file, error }),
+    };
+    let (text, bad_byte) = match String::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let offset = error.utf8_error().valid_up_to();
+            (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(offset))
+        }
+    };
+    let origin = Origin { file, text, variables: origin::variables(environment) };
+    if let Some(offset) = bad_byte {
+        let problem = "a byte that is not UTF-8".to_owned();
+        return Err(ConfigError::Syntax { place: origin.place_of_offset(offset), problem });
+    }
+    from_layers(&origin)
+}
+
+/// Merges the layers and parses the outcome.
+fn from_layers(origin: &Origin) -> Result<Settings, ConfigError> {
+    let written: toml::Table = toml::from_str(&origin.text).map_err(|error| ConfigError::Syntax {
+        place: origin.place_of_offset(error.span().map_or(0, |span| span.start)),
+        problem: redacted(&error.message().replace('\n', ", ")),
+    })?;
+    let mut layers = Figment::from(Serialized::globals(written));
+    for variable in &origin.variables {
+        layers = layers.merge(Serialized::global(&variable.key.join("."), &variable.value));
+    }
+    let file: File =
+        layers.extract().map_err(|error| at_place(origin, Rejected::from_figment(error, &layers)))?;
+    parse::settings(file, |key| origin.order(key)).map_err(|rejected| at_place(origin, rejected))
+}
+
+/// The error for a rejected value, with its place.
+fn at_place(origin: &Origin, rejected: Rejected) -> ConfigError {
+    let place = origin.place(&rejected.key, rejected.index, rejected.at);
+    let hint = match &place {
+        // Typing the name with one underscore is the mistake to expect.
+        Place::Variable(name)
+            if rejected.at == At::Key && !name.trim_start_matches("PORTALD_").contains("__") =>
+        {
+            "two underscores separate levels: PORTALD_SERVER__PATH sets `path` in [server]".into()
+        }
+        _ => rejected.hint,
+    };
+    let key = rejected.key.iter().map(|part| rejected::shown(part)).collect::<Vec<_>>().join(".");
+    ConfigError::Key(Box::new(KeyError {
+        place,
+        key,
+        found: rejected.found,
+        allowed: rejected.allowed,
+        hint,
+    }))
+}

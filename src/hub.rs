@@ -1,0 +1,336 @@
+//! The one task that owns [`Rooms`], and the handles by which sockets and cameras take part.
+//!
+//! Everything members say goes through one queue, so each one's words stay in order. Everything they are told goes
+//! into a bounded queue of their own: one who does not read loses its seat and costs nobody else a message.
+
+mod queues;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use self::queues::{Command, Commands, Guard, Inbox, Outbox, Queued, outbox};
+use crate::proto::ids::{ConnId, Kind, MemberId, Session};
+use crate::proto::message::{ClientMessage, ServerMessage};
+use crate::proto::room::{CloseReason, DropReason, Input, Join, Output, RoomView, Rooms};
+
+/// A handle to the rooms; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    commands: Commands,
+    next_conn: Arc<AtomicU64>,
+    counters: Arc<Counters>,
+}
+
+impl Hub {
+    /// Starts the task that owns `rooms`. It ends with the last [`Hub`] and [`Membership`], or by
+    /// [`shutdown`](Self::shutdown).
+    #[must_use]
+    pub fn spawn(rooms: Rooms) -> (Self, JoinHandle<()>) {
+        let (handle, commands) = Commands::new();
+        let counters = Arc::<Counters>::default();
+        let task = HubTask {
+            // Below 2^52: JavaScript is exact up to 2^53.
+            rooms: rooms.numbered_from(Session(Uuid::new_v4().as_u64_pair().1 >> 12)),
+            commands,
+            members: HashMap::new(),
+            counters: Arc::clone(&counters),
+        };
+        let hub = Self { commands: handle, next_conn: Arc::default(), counters };
+        (hub, tokio::spawn(task.run()))
+    }
+
+    /// Asks for a seat. A refusal comes as deliveries: the error, then the close. `None`: the hub is gone.
+    pub async fn join(&self, request: JoinRequest) -> Option<Membership> {
+        let conn = ConnId(self.next_conn.fetch_add(1, Ordering::Relaxed));
+        let join = Join {
+            room: request.room,
+            id: request.id,
+            key: request.key,
+            sessions: request.sessions,
+            kind: request.kind,
+            title: request.title,
+            address: request.address,
+            // Never `None`: a UUID is 36 letters.
+            fresh_id: MemberId::new(Uuid::new_v4().to_string())?,
+            fresh_key: Uuid::new_v4().to_string(),
+        };
+        let (outbox, inbox) = outbox();
+        self.commands.send(Command::Join(conn, join, outbox)).await.then(|| {
+            let guard = Arc::new(Guard { conn, commands: self.commands.clone() });
+            Membership {
+                sender: Sender { guard: Arc::clone(&guard) },
+                receiver: Receiver { inbox, _guard: guard },
+            }
+        })
+    }
+
+    /// The rooms and their members. An answer also proves that the hub works. `None`: it is gone.
+    pub async fn rooms(&self) -> Option<Vec<RoomView>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::View(reply)).await;
+        answer.await.ok()
+    }
+
+    /// Closes every membership with [`CloseReason::Shutdown`] and ends the task.
+    pub async fn shutdown(&self) {
+        self.commands.send(Command::Shutdown).await;
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+}
+
+/// What a connection asks for; see [`Join`].
+#[derive(Clone)]
+pub struct JoinRequest {
+    /// The room's name as the client wrote it.
+    pub room: Option<String>,
+    /// The id it would like.
+    pub id: Option<String>,
+    /// The secret of the seat it had.
+    pub key: Option<String>,
+    /// Whether it keeps connections whose session number is unchanged.
+    pub sessions: bool,
+    /// What it is; only cameras of this box are [`Kind::Camera`].
+    pub kind: Kind,
+    /// What to call it on a page.
+    pub title: Option<String>,
+    /// Where it connects from; `None` for members within this process.
+    pub address: Option<IpAddr>,
+}
+
+impl fmt::Debug for JoinRequest {
+    /// Without the key: it is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinRequest")
+            .field("room", &self.room)
+            .field("id", &self.id)
+            .field("sessions", &self.sessions)
+            .field("kind", &self.kind)
+            .field("title", &self.title)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection's part in a room. Dropping it is the closing of its transport: the client may come back.
+#[derive(Debug)]
+pub struct Membership {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+impl Membership {
+    /// Says something; waits while the hub is busy. `false`: the hub is gone.
+    pub async fn send(&self, message: ClientMessage) -> bool {
+        self.sender.send(message).await
+    }
+
+    /// Shows a sign of life that is no message.
+    pub async fn heard(&self) {
+        self.sender.heard().await;
+    }
+
+    /// The next delivery. `None` after a close, or when the hub is gone.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        self.receiver.recv().await
+    }
+
+    /// The two directions, for two tasks. The transport counts as closed when both are dropped.
+    #[must_use]
+    pub fn split(self) -> (Sender, Receiver) {
+        (self.sender, self.receiver)
+    }
+
+    /// Leaves for good: no seat is kept.
+    pub async fn leave(self) {
+        self.sender.leave();
+    }
+}
+
+/// The speaking half of a [`Membership`]; clones are the same half.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    guard: Arc<Guard>,
+}
+
+impl Sender {
+    /// Says something; waits while the hub is busy. `false`: the hub is gone.
+    pub async fn send(&self, message: ClientMessage) -> bool {
+        self.guard.commands.send(Command::Input(Input::Message(self.guard.conn, message))).await
+    }
+
+    /// Shows a sign of life that is no message.
+    pub async fn heard(&self) {
+        self.guard.commands.send(Command::Input(Input::Heard(self.guard.conn))).await;
+    }
+
+    /// Leaves for good: no seat is kept.
+    pub fn leave(self) {
+        self.guard.commands.send_last(Input::Leave(self.guard.conn));
+    }
+}
+
+/// The hearing half of a [`Membership`].
+#[derive(Debug)]
+pub struct Receiver {
+    inbox: Inbox,
+    _guard: Arc<Guard>,
+}
+
+impl Receiver {
+    /// The next delivery. `None` after a close, or when the hub is gone.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        self.inbox.recv().await
+    }
+}
+
+/// What a member is given.
+#[derive(Debug, Clone)]
+pub enum Delivery {
+    /// To be sent to the client.
+    Message(ServerMessage),
+    /// The last delivery: why the connection ends.
+    Close(CloseReason),
+}
+
+/// What has happened since the start; each only grows.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections that asked for a seat.
+    pub joins: AtomicU64,
+    /// Those that got none.
+    pub refused: AtomicU64,
+    /// Connections closed because a newer one of the same client took the seat.
+    pub replaced: AtomicU64,
+    /// Messages from members.
+    pub messages: AtomicU64,
+    /// Messages passed on to another member.
+    pub relayed: AtomicU64,
+    /// Rosters sent.
+    pub infos: AtomicU64,
+    /// Messages whose target was not there.
+    pub dropped_no_target: AtomicU64,
+    /// Renewals that were outdated or too many.
+    pub dropped_renewals: AtomicU64,
+    /// Messages for members that were away too long or missed too much.
+    pub dropped_seat_queue: AtomicU64,
+    /// Messages from connections without a seat, and of types that only the server speaks.
+    pub dropped_invalid: AtomicU64,
+    /// Members closed because they did not read.
+    pub slow_closed: AtomicU64,
+}
+
+/// The task behind [`Hub`].
+struct HubTask {
+    rooms: Rooms,
+    commands: mpsc::UnboundedReceiver<Queued>,
+    members: HashMap<ConnId, Outbox>,
+    counters: Arc<Counters>,
+}
+
+impl HubTask {
+    async fn run(mut self) {
+        loop {
+            let timeout = self.rooms.poll_timeout().map(Instant::from_std);
+            let command = tokio::select! {
+                command = self.commands.recv() => command,
+                () = sleep_until(timeout.unwrap_or_else(Instant::now)), if timeout.is_some() => {
+                    Some((Command::Input(Input::Tick), None))
+                }
+            };
+            match command {
+                Some((Command::Join(conn, join, outbox), _)) => {
+                    self.members.insert(conn, outbox);
+                    self.handle(Input::Join(conn, join));
+                }
+                Some((Command::Input(input), _)) => self.handle(input),
+                // Whoever asked may have stopped waiting.
+                Some((Command::View(reply), _)) => drop(reply.send(self.rooms.view())),
+                Some((Command::Shutdown, _)) | None => break,
+            }
+        }
+        for (_, outbox) in self.members.drain() {
+            outbox.close(CloseReason::Shutdown);
+        }
+    }
+
+    /// Gives `input` to the rooms and does what they say. Whoever is found slow by that leaves, which is an input
+    /// in its turn; each takes a member away, so there is an end.
+    fn handle(&mut self, input: Input) {
+        self.count_input(&input);
+        let now = Instant::now().into_std();
+        if let Input::Closed(conn) | Input::Leave(conn) = &input {
+            self.members.remove(conn);
+        }
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for output in self.rooms.handle(now, input) {
+                self.count_output(&output);
+                match output {
+                    Output::Send(conn, message) => {
+                        let slow = self.members.get(&conn).is_some_and(|outbox| !outbox.push(message));
+                        if slow {
+                            count(&self.counters.slow_closed);
+                            self.close(conn, CloseReason::TooSlow);
+                            inputs.push(Input::Leave(conn));
+                        }
+                    }
+                    Output::Close(conn, reason) => self.close(conn, reason),
+                    Output::Dropped(_) => {}
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        if let Some(outbox) = self.members.remove(&conn) {
+            outbox.close(reason);
+        }
+    }
+
+    fn count_input(&self, input: &Input) {
+        match input {
+            Input::Join(..) => count(&self.counters.joins),
+            Input::Message(..) => count(&self.counters.messages),
+            Input::Heard(_) | Input::Closed(_) | Input::Leave(_) | Input::Tick => {}
+        }
+    }
+
+    fn count_output(&self, output: &Output) {
+        let counters = &self.counters;
+        match output {
+            Output::Send(_, ServerMessage::Relay { .. }) => count(&counters.relayed),
+            Output::Send(_, ServerMessage::Info(_)) => count(&counters.infos),
+            Output::Close(_, CloseReason::Refused(_)) => count(&counters.refused),
+            Output::Close(_, CloseReason::Replaced) => count(&counters.replaced),
+            Output::Send(..) | Output::Close(..) => {}
+            Output::Dropped(reason) => count(match reason {
+                DropReason::NoSuchTarget => &counters.dropped_no_target,
+                DropReason::OutdatedRenewal | DropReason::TooManyRenewals => &counters.dropped_renewals,
+                DropReason::SeatQueueFull | DropReason::OutdatedMessage => &counters.dropped_seat_queue,
+                DropReason::NotAMember | DropReason::AlreadyAMember | DropReason::ReservedType => {
+                    &counters.dropped_invalid
+                }
+            }),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! One rendition's encoder: `appsrc ! scale, rate, convert ! encoder ! appsink`, run only while someone watches.
+
+use std::sync::Arc;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use tokio::sync::mpsc;
+
+use super::capture::{Event, Outlets, Pulse, build, by_name, play, stop};
+use super::fanout::{Fanout, Frame};
+use super::{MediaError, Timeline};
+
+/// What to encode to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// The template's name.
+    pub encoder: String,
+    /// The rendered encoder part of the launch line.
+    pub launch: String,
+    /// Picture size in pixels.
+    pub width: u32,
+    /// See `width`.
+    pub height: u32,
+    /// Pictures a second, when fewer than the source's.
+    pub framerate: Option<(u32, u32)>,
+    /// Asked of the encoder, in kbit/s.
+    pub bitrate: u32,
+}
+
+impl Recipe {
+    /// The whole launch line, as `portald devices` shows it.
+    #[must_use]
+    pub fn pipeline(&self) -> String {
+        let Self { launch, width, height, framerate, .. } = self;
+        let rate = match framerate {
+            // Drops only: made-up pictures cost as much as real ones.
+            Some((n, d)) => format!("videorate drop-only=true ! video/x-raw,framerate={n}/{d} ! "),
+            None => String::new(),
+        };
+        format!(
+            "appsrc name=in ! {rate}videoscale ! videoconvert ! \
+             video/x-raw,format=I420,width={width},height={height},pixel-aspect-ratio=1/1 ! {launch} ! appsink name=out"
+        )
+    }
+}
+
+/// A running encoder.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pipeline: gst::Pipeline,
+    input: gst_app::AppSrc,
+    outlets: Outlets,
+    fanout: Arc<Fanout>,
+    /// Beats with every encoded frame.
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+impl Encoder {
+    /// Starts encoding what comes from `outlets` into `fanout`.
+    ///
+    /// # Errors
+    /// [`MediaError`] when an element is missing or does not start.
+    pub(crate) fn start(
+        timeline: &Timeline,
+        recipe: &Recipe,
+        outlets: &Outlets,
+        fanout: &Arc<Fanout>,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<Self, MediaError> {
+        let pipeline = build("encoder", &recipe.pipeline())?;
+        timeline.adopt(&pipeline);
+        let input = by_name::<gst_app::AppSrc>(&pipeline, "in")?;
+        input.set_is_live(true);
+        input.set_format(gst::Format::Time);
+        let sink = by_name::<gst_app::AppSink>(&pipeline, "out")?;
+        sink.set_property("sync", false);
+        sink.set_property("enable-last-sample", false);
+        let pulse = Pulse::new();
+        let (beat, out) = (Arc::clone(&pulse), Arc::clone(fanout));
+        let new_sample = move |sink: &gst_app::AppSink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            beat.beat();
+            if let Some(frame) = frame(&sample) {
+                out.push(&frame);
+            }
+            Ok(gst::FlowSuccess::Ok)
+        };
+        sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
+        if let Some(pad) = sink.static_pad("sink") {
+            fanout.encoder_started(&pad);
+        }
+        let encoder = Self {
+            pipeline,
+            input: input.clone(),
+            outlets: outlets.clone(),
+            fanout: Arc::clone(fanout),
+            pulse,
+        };
+        play_encoder(&encoder.pipeline, events)?;
+        outlets.add(input);
+        Ok(encoder)
+    }
+}
+
+/// An encoder prerolls only with its first picture, so it is not waited for.
+fn play_encoder(pipeline: &gst::Pipeline, events: &mpsc::Sender<Event>) -> Result<(), MediaError> {
+    if let Some(sink) = pipeline.by_name("out") {
+        sink.set_property("async", false);
+    }
+    play(pipeline, "encoder", events)
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        self.outlets.remove(&self.input);
+        stop(&self.pipeline);
+        self.fanout.encoder_stopped();
+    }
+}
+
+/// The encoded frame with its PTS in running time: x264enc shifts PTS by 1000 hours and lets the segment say so.
+fn frame(sample: &gst::Sample) -> Option<Frame> {
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    let mut buffer = sample.buffer()?.copy();
+    let pts = segment.to_running_time(buffer.pts());
+    let data = buffer.make_mut();
+    data.set_pts(pts);
+    data.set_dts(gst::ClockTime::NONE);
+    Some(Frame { buffer, caps: sample.caps()?.to_owned() })
+}

@@ -1,0 +1,174 @@
+//! The only GStreamer code: cameras, encoders, the fan-out and the viewers' peers.
+
+use std::path::PathBuf;
+
+pub mod camera;
+mod capture;
+pub mod encode;
+pub mod fanout;
+pub mod peer;
+pub mod plan;
+mod playout_delay;
+pub mod probe;
+mod stamp;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+
+/// GStreamer's refusal of something we cannot do without.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// `gst_init` failed.
+    #[error("GStreamer does not start: {0}")]
+    Init(gst::glib::Error),
+    /// An element is not installed.
+    #[error("GStreamer element `{element}` is missing (GStreamer {version} is installed)")]
+    MissingElement {
+        /// The element's name.
+        element: String,
+        /// The Debian package that brings it.
+        package: &'static str,
+        /// The version that was found.
+        version: String,
+    },
+    /// A pipeline could not be built or started.
+    #[error("{what}: {why}")]
+    Pipeline {
+        /// What was attempted.
+        what: String,
+        /// GStreamer's words.
+        why: String,
+    },
+    /// The device is not there.
+    #[error("no device at {0}")]
+    Absent(PathBuf),
+    /// A template is missing or does not render.
+    #[error("pipeline template: {0}")]
+    Template(String),
+    /// Nothing comes any more, without an error.
+    #[error("{0}")]
+    Stalled(String),
+    /// Not yet in this version.
+    #[error("{0} are not supported by this version")]
+    Unsupported(&'static str),
+    /// An operation did not come back in time.
+    #[error("{what} did not return within {seconds} s")]
+    Hung {
+        /// What was attempted.
+        what: String,
+        /// The limit.
+        seconds: u64,
+    },
+}
+
+impl MediaError {
+    /// The next step for a person who meets this error.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Init(_) => {
+                "reinstall the GStreamer packages: apt install --reinstall libgstreamer1.0-0".into()
+            }
+            Self::MissingElement { package, .. } => format!("apt install {package}"),
+            Self::Pipeline { .. } => "`portald devices` shows what this box offers".into(),
+            Self::Absent(_) => "plug it in; `portald devices` lists the cameras that are there".into(),
+            Self::Unsupported(_) => "use a V4L2 camera, or remove it from the config".into(),
+            Self::Template(_) => {
+                "look into /etc/portald/pipelines, which overrides the built-in templates".into()
+            }
+            Self::Stalled(_) => "it is restarted; if this returns, try another cable, port or mode".into(),
+            Self::Hung { .. } => "unplug the device, or restart the box if its driver hangs".into(),
+        }
+    }
+
+    pub(crate) fn pipeline(what: impl Into<String>, why: impl ToString) -> Self {
+        Self::Pipeline { what: what.into(), why: why.to_string() }
+    }
+}
+
+/// The Debian package that brings each element we use (checked on Debian 12 and 13).
+const PACKAGES: &[(&str, &str)] = &[
+    ("webrtcbin", "gstreamer1.0-plugins-bad"),
+    ("dtlsenc", "gstreamer1.0-plugins-bad"),
+    ("srtpenc", "gstreamer1.0-plugins-bad"),
+    ("nicesrc", "gstreamer1.0-nice"),
+    ("nicesink", "gstreamer1.0-nice"),
+    ("rtpbin", "gstreamer1.0-plugins-good"),
+    ("rtph264pay", "gstreamer1.0-plugins-good"),
+    ("rtpvp8pay", "gstreamer1.0-plugins-good"),
+    ("v4l2src", "gstreamer1.0-plugins-good"),
+    ("jpegdec", "gstreamer1.0-plugins-good"),
+    ("vp8enc", "gstreamer1.0-plugins-good"),
+    ("h264parse", "gstreamer1.0-plugins-bad"),
+    ("openh264enc", "gstreamer1.0-plugins-bad"),
+    ("x264enc", "gstreamer1.0-plugins-ugly"),
+    ("libcamerasrc", "gstreamer1.0-libcamera"),
+];
+
+/// What no camera can be published without.
+const REQUIRED: &[&str] = &[
+    "appsrc",
+    "appsink",
+    "videoconvert",
+    "videoscale",
+    "videorate",
+    "webrtcbin",
+    "dtlsenc",
+    "srtpenc",
+    "nicesrc",
+    "rtpbin",
+    "rtph264pay",
+    "rtpvp8pay",
+    "h264parse",
+];
+
+/// Whether the element `name` is installed.
+#[must_use]
+pub fn has_element(name: &str) -> bool {
+    gst::ElementFactory::find(name).is_some()
+}
+
+/// The error for an element that is not installed.
+#[must_use]
+pub fn missing(element: &str) -> MediaError {
+    let package =
+        PACKAGES.iter().find(|(name, _)| *name == element).map_or("gstreamer1.0-plugins-base", |p| p.1);
+    MediaError::MissingElement { element: element.into(), package, version: gst::version_string().into() }
+}
+
+/// The clock and base time that every pipeline shares, so that a frame keeps its time stamp from capture to viewer
+/// and a restarted camera goes on in the viewers' running time.
+#[derive(Debug, Clone)]
+pub struct Timeline {
+    clock: gst::Clock,
+    base: gst::ClockTime,
+}
+
+impl Timeline {
+    /// Starts GStreamer, checks that what we need is installed, and begins the timeline now.
+    ///
+    /// # Errors
+    /// [`MediaError`] with the Debian package to install.
+    pub fn start() -> Result<Self, MediaError> {
+        gst::init().map_err(MediaError::Init)?;
+        if let Some(name) = REQUIRED.iter().find(|name| !has_element(name)) {
+            return Err(missing(name));
+        }
+        let clock = gst::SystemClock::obtain();
+        let base = clock.time();
+        Ok(Self { clock, base })
+    }
+
+    /// Puts `pipeline` on the timeline; to be called before it starts.
+    pub(crate) fn adopt(&self, pipeline: &gst::Pipeline) {
+        pipeline.use_clock(Some(&self.clock));
+        pipeline.set_start_time(gst::ClockTime::NONE);
+        pipeline.set_base_time(self.base);
+    }
+
+    /// Running time now.
+    #[must_use]
+    pub fn now(&self) -> gst::ClockTime {
+        self.clock.time().saturating_sub(self.base)
+    }
+}

@@ -1,0 +1,375 @@
+//! One viewer's pipeline, `appsrc ! payloader ! webrtcbin`: made for one session and thrown away whole.
+//!
+//! Callbacks hold weak references and send one typed event; nothing is decided on a GStreamer thread. Functions here
+//! may block for some milliseconds (up to a second the first time in a process): call [`Peer::new`],
+//! [`Peer::start_media`] and [`Peer::stop`] from a blocking thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::glib;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_sdp as gst_sdp;
+use gstreamer_video as gst_video;
+use gstreamer_webrtc as gst_webrtc;
+use tokio::sync::mpsc;
+
+use super::capture::{Pulse, stop};
+use super::playout_delay::{self, PlayoutDelay};
+use super::{MediaError, Timeline};
+use crate::proto::message::{Description, SdpKind};
+use crate::proto::negotiation::{Codec, Generation, Input, LossReason};
+
+/// Payload types of our offers; webrtcbin picks those of the retransmissions itself.
+const H264_PT: i32 = 96;
+const VP8_PT: i32 = 98;
+/// Id of the playout-delay extension in our offers.
+const PLAYOUT_DELAY_ID: u32 = 1;
+/// Events that may wait for the session. A viewer's candidates are a few dozen; more is a peer gone wild.
+const EVENTS: usize = 256;
+
+/// One viewer's pipeline.
+#[derive(Debug)]
+pub struct Peer {
+    pipeline: gst::Pipeline,
+    webrtc: gst::Element,
+    pad: gst::Pad,
+    events: Events,
+    /// Beats with every packet from the viewer.
+    heard: Arc<Pulse>,
+    playout_delay: AtomicBool,
+    stopped: bool,
+}
+
+/// What a viewer's pipeline tells its session.
+#[derive(Debug)]
+pub enum PeerEvent {
+    /// For the negotiation.
+    Negotiation(Input),
+    /// The viewer lost too much to go on without a key frame.
+    KeyframeRequest,
+    /// The pipeline broke.
+    Error(String),
+}
+
+/// The sending half that callbacks hold. A full queue loses the event, which ends the session by its time limit.
+#[derive(Debug, Clone)]
+struct Events(mpsc::Sender<PeerEvent>);
+
+impl Events {
+    fn send(&self, input: Input) {
+        let _ = self.0.try_send(PeerEvent::Negotiation(input));
+    }
+}
+
+impl Peer {
+    /// Builds the pipeline and starts it; what happens comes out of the receiver.
+    ///
+    /// # Errors
+    /// [`MediaError`] when an element is missing or the pipeline does not start.
+    pub fn new(timeline: &Timeline, name: &str) -> Result<(Self, mpsc::Receiver<PeerEvent>), MediaError> {
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        let events = Events(sender);
+        let pipeline = gst::Pipeline::with_name(name);
+        timeline.adopt(&pipeline);
+        let webrtc = gst::ElementFactory::make("webrtcbin")
+            .name("webrtc")
+            .property_from_str("bundle-policy", "max-bundle")
+            .build()
+            .map_err(|_| super::missing("webrtcbin"))?;
+        make_lean(&webrtc);
+        let heard = Pulse::new();
+        watch_arrivals(&pipeline, &heard);
+        pipeline.add(&webrtc).map_err(|e| MediaError::pipeline("viewer pipeline", e))?;
+        connect(&webrtc, &events);
+        let pad = webrtc
+            .request_pad_simple("sink_%u")
+            .ok_or_else(|| MediaError::pipeline("viewer pipeline", "webrtcbin gives no sink pad"))?;
+        let transceiver = pad.property::<gst_webrtc::WebRTCRTPTransceiver>("transceiver");
+        transceiver.set_property("direction", gst_webrtc::WebRTCRTPTransceiverDirection::Sendonly);
+        // Retransmission is the difference between no freeze and 9 s of 12 frozen at 5 % loss; FEC freezes too.
+        transceiver.set_property("do-nack", true);
+        transceiver.set_property("fec-type", gst_webrtc::WebRTCFECType::None);
+        transceiver.set_property("codec-preferences", offered_caps());
+        let playout_delay = AtomicBool::new(false);
+        let peer = Self { pipeline, webrtc, pad, events, heard, playout_delay, stopped: false };
+        peer.watch_bus();
+        peer.pipeline
+            .set_state(gst::State::Playing)
+            .map_err(|e| MediaError::pipeline("viewer pipeline", e))?;
+        Ok((peer, receiver))
+    }
+
+    /// Asks for an offer; [`Input::OfferCreated`] follows.
+    pub fn create_offer(&self, generation: Generation) {
+        let events = self.events.clone();
+        let promise = gst::Promise::with_change_func(move |reply| {
+            let sdp = reply
+                .ok()
+                .flatten()
+                .and_then(|reply| {
+                    reply.value("offer").ok()?.get::<gst_webrtc::WebRTCSessionDescription>().ok()
+                })
+                .and_then(|description| description.sdp().as_text().ok());
+            events.send(match sdp {
+                Some(sdp) => Input::OfferCreated { generation, sdp },
+                None => Input::PromiseFailed { generation, what: "webrtcbin made no offer".into() },
+            });
+        });
+        self.webrtc.emit_by_name::<()>("create-offer", &[&None::<gst::Structure>, &promise]);
+    }
+
+    /// Sets our own description.
+    pub fn set_local(&self, generation: Generation, description: &Description) {
+        self.set("set-local-description", generation, description, None);
+    }
+
+    /// Sets the viewer's description; [`Input::RemoteSet`] follows.
+    pub fn set_remote(&self, generation: Generation, description: &Description) {
+        self.playout_delay.store(description.sdp.contains(playout_delay::URI), Ordering::Relaxed);
+        self.set("set-remote-description", generation, description, Some(Input::RemoteSet { generation }));
+    }
+
+    fn set(
+        &self,
+        signal: &'static str,
+        generation: Generation,
+        description: &Description,
+        then: Option<Input>,
+    ) {
+        let Ok(sdp) = gst_sdp::SDPMessage::parse_buffer(description.sdp.as_bytes()) else {
+            let what = format!("{signal}: the description does not parse");
+            return self.events.send(Input::PromiseFailed { generation, what });
+        };
+        let kind = match description.kind {
+            SdpKind::Offer => gst_webrtc::WebRTCSDPType::Offer,
+            SdpKind::Answer => gst_webrtc::WebRTCSDPType::Answer,
+        };
+        let events = self.events.clone();
+        let promise = gst::Promise::with_change_func(move |reply| {
+            let error = match reply {
+                Ok(Some(reply)) => reply.get::<glib::Error>("error").ok().map(|e| e.to_string()),
+                Ok(None) => None,
+                Err(e) => Some(format!("{e:?}")),
+            };
+            match (error, then) {
+                (Some(error), _) => {
+                    events.send(Input::PromiseFailed { generation, what: format!("{signal}: {error}") });
+                }
+                (None, Some(input)) => events.send(input),
+                (None, None) => {}
+            }
+        });
+        let description = gst_webrtc::WebRTCSessionDescription::new(kind, sdp);
+        self.webrtc.emit_by_name::<()>(signal, &[&description, &promise]);
+    }
+
+    /// Hands a candidate of the viewer to the ICE agent.
+    pub fn add_candidate(&self, m_line: u32, candidate: &str) {
+        self.webrtc.emit_by_name::<()>("add-ice-candidate", &[&m_line, &candidate]);
+    }
+
+    /// Builds the payloader for what was agreed and returns the `appsrc` to push encoded frames into. To be called
+    /// once, after the viewer's certificate was checked: nothing can flow before.
+    ///
+    /// # Errors
+    /// [`MediaError`] when an element is missing or does not link.
+    pub fn start_media(
+        &self,
+        codec: Codec,
+        payload_type: u8,
+        launch: &str,
+    ) -> Result<gst_app::AppSrc, MediaError> {
+        let fault = |e: &dyn std::fmt::Display| MediaError::pipeline("payloader", e);
+        let transceiver = self.pad.property::<gst_webrtc::WebRTCRTPTransceiver>("transceiver");
+        // Left in place they filter what the payloader may send, down to its sprop-parameter-sets: not-negotiated.
+        transceiver.set_property("codec-preferences", None::<gst::Caps>);
+        let bin = gst::parse::bin_from_description(launch, false).map_err(|e| fault(&e))?;
+        let pay = bin.by_name("pay").ok_or_else(|| fault(&"no element is named `pay`"))?;
+        if self.playout_delay.load(Ordering::Relaxed) {
+            pay.emit_by_name::<()>("add-extension", &[&PlayoutDelay::with_id(PLAYOUT_DELAY_ID)]);
+        }
+        pay.set_property("pt", u32::from(payload_type));
+        let source = gst_app::AppSrc::builder()
+            .name("frames")
+            .is_live(true)
+            .format(gst::Format::Time)
+            // Never blocks, never leaks: the fan-out looks at the level and skips to a key frame itself, because
+            // appsrc's leaky modes run into a use-after-free that no 1.22 has fixed.
+            .block(false)
+            .max_bytes(0)
+            .build();
+        source.set_caps(Some(&encoded_caps(codec)));
+        watch_keyframe_requests(&source, &self.events);
+        bin.add(&source).map_err(|e| fault(&e))?;
+        source.link(&pay).map_err(|e| fault(&e))?;
+        let out = pay.static_pad("src").ok_or_else(|| fault(&"the payloader has no source pad"))?;
+        let ghost = gst::GhostPad::with_target(&out).map_err(|e| fault(&e))?;
+        bin.add_pad(&ghost).map_err(|e| fault(&e))?;
+        self.pipeline.add(&bin).map_err(|e| fault(&e))?;
+        ghost.link(&self.pad).map_err(|e| fault(&format!("{e:?}")))?;
+        bin.sync_state_with_parent().map_err(|e| fault(&e))?;
+        Ok(source)
+    }
+
+    /// Time since something came from the viewer (Chromium reports at least every 1.5 s); since the start if nothing
+    /// ever did.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.heard.age()
+    }
+
+    /// Stops everything. Blocks for 2–90 ms. The request pad is never released: on 1.22 that hangs for ever when no
+    /// answer came.
+    pub fn stop(mut self) {
+        self.stopped = true;
+        stop(&self.pipeline);
+    }
+
+    /// Turns the pipeline's errors into events and drops every other message: a bus that keeps messages keeps the
+    /// pipeline, and leaks a thread and nine descriptors a session.
+    fn watch_bus(&self) {
+        let events = self.events.0.clone();
+        let Some(bus) = self.pipeline.bus() else { return };
+        bus.set_sync_handler(move |_, message| {
+            if let gst::MessageView::Error(e) = message.view() {
+                let _ = events.try_send(PeerEvent::Error(e.error().to_string()));
+            }
+            gst::BusSyncReply::Drop
+        });
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if !self.stopped {
+            // Whoever drops it may be a tokio worker, which must not block, or a callback, where this deadlocks.
+            let pipeline = self.pipeline.clone();
+            std::thread::spawn(move || stop(&pipeline));
+        }
+    }
+}
+
+/// Spends what the first webrtcbin of a process costs (an RSA key, plug-ins: 0.1–1.5 s, 18 MB) before a viewer waits.
+///
+/// # Errors
+/// [`MediaError`] when no peer can be made at all.
+pub fn warm_up(timeline: &Timeline) -> Result<(), MediaError> {
+    let (peer, mut events) = Peer::new(timeline, "warm-up")?;
+    peer.create_offer(Generation(0));
+    let _ = events.blocking_recv();
+    peer.stop();
+    Ok(())
+}
+
+/// Saves threads, descriptors and traffic that a camera on a LAN has no use for.
+fn make_lean(webrtc: &gst::Element) {
+    let ice = webrtc.property::<glib::Object>("ice-agent");
+    if let Some(agent) = ice.find_property("agent").map(|_| ice.property::<glib::Object>("agent")) {
+        // UPnP: one thread, eleven descriptors and multicast on the user's network, for each viewer.
+        agent.set_property("upnp", false);
+        // 1.22 never notices a dead viewer; this backstop does after 48 s.
+        agent.set_property("keepalive-conncheck", true);
+        // ICE over TCP: three descriptors a viewer.
+        agent.set_property("ice-tcp", false);
+    }
+}
+
+/// What we offer. 42e01f with mode 1 is what every browser with H.264 takes; VP8 is for those without.
+fn offered_caps() -> gst::Caps {
+    let extension = format!("extmap-{PLAYOUT_DELAY_ID}");
+    let h264 = gst::Structure::builder("application/x-rtp")
+        .field("media", "video")
+        .field("encoding-name", "H264")
+        .field("payload", H264_PT)
+        .field("clock-rate", 90_000)
+        .field("packetization-mode", "1")
+        .field("profile-level-id", "42e01f")
+        .field("level-asymmetry-allowed", "1")
+        .field(extension.as_str(), playout_delay::URI)
+        .build();
+    let vp8 = gst::Structure::builder("application/x-rtp")
+        .field("media", "video")
+        .field("encoding-name", "VP8")
+        .field("payload", VP8_PT)
+        .field("clock-rate", 90_000)
+        .field(extension.as_str(), playout_delay::URI)
+        .build();
+    [h264, vp8].into_iter().collect()
+}
+
+/// The caps of encoded frames until the fan-out brings its own.
+fn encoded_caps(codec: Codec) -> gst::Caps {
+    match codec {
+        Codec::H264 => gst::Caps::builder("video/x-h264")
+            .field("stream-format", "byte-stream")
+            .field("alignment", "au")
+            .build(),
+        Codec::Vp8 => gst::Caps::new_empty_simple("video/x-vp8"),
+    }
+}
+
+fn connect(webrtc: &gst::Element, events: &Events) {
+    let sender = events.clone();
+    webrtc.connect("on-ice-candidate", false, move |values| {
+        let m_line = values.get(1)?.get::<u32>().ok()?;
+        let candidate = values.get(2)?.get::<Option<String>>().ok()?.unwrap_or_default();
+        sender.send(Input::LocalCandidate { m_line, candidate });
+        None
+    });
+    let sender = events.clone();
+    webrtc.connect_notify(Some("connection-state"), move |webrtc, _| {
+        match webrtc.property::<gst_webrtc::WebRTCPeerConnectionState>("connection-state") {
+            gst_webrtc::WebRTCPeerConnectionState::Connected => {
+                sender.send(Input::Connected { fingerprint: remote_fingerprint(webrtc) });
+            }
+            gst_webrtc::WebRTCPeerConnectionState::Failed => sender.send(Input::Lost(LossReason::Failed)),
+            _ => {}
+        }
+    });
+}
+
+/// SHA-256 of the certificate the viewer really used, as `AB:CD:…` (RFC 8122). Neither Debian 12's nor 13's webrtcbin
+/// compares it with the answer.
+fn remote_fingerprint(webrtc: &gst::Element) -> Option<String> {
+    let pad = webrtc.static_pad("sink_0")?;
+    let transceiver = pad.property::<gst_webrtc::WebRTCRTPTransceiver>("transceiver");
+    let transport = transceiver.sender()?.transport()?;
+    let pem = transport.remote_certificate()?;
+    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = glib::base64_decode(&base64);
+    let digest = glib::compute_checksum_for_data(glib::ChecksumType::Sha256, &der)?;
+    let bytes: Vec<&str> = (0..digest.len()).step_by(2).filter_map(|i| digest.get(i..i + 2)).collect();
+    Some(bytes.join(":").to_uppercase())
+}
+
+/// Notes when packets come in, because 1.22 does not tell that they stopped.
+fn watch_arrivals(pipeline: &gst::Pipeline, heard: &Arc<Pulse>) {
+    let heard = Arc::clone(heard);
+    pipeline.connect_deep_element_added(move |_, _, element| {
+        if element.factory().is_none_or(|factory| factory.name() != "nicesrc") {
+            return;
+        }
+        let Some(pad) = element.static_pad("src") else { return };
+        let heard = Arc::clone(&heard);
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+            heard.beat();
+            gst::PadProbeReturn::Ok
+        });
+    });
+}
+
+/// Turns the viewer's PLI and FIR, which arrive as upstream events, into our own event.
+fn watch_keyframe_requests(source: &gst_app::AppSrc, events: &Events) {
+    let Some(pad) = source.static_pad("src") else { return };
+    let events = events.0.clone();
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        if info.event().is_some_and(|event| gst_video::UpstreamForceKeyUnitEvent::parse(event).is_ok()) {
+            let _ = events.try_send(PeerEvent::KeyframeRequest);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}

@@ -1,0 +1,179 @@
+//! What the server counts, and `/metrics`.
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::Context;
+use super::slots::Full;
+use super::socket::End;
+use crate::proto::ids::Kind;
+use crate::status::State;
+
+/// Counts since the start. Nothing is decided by them, so their order among each other does not matter.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    refused_total: AtomicU64,
+    refused_address: AtomicU64,
+    /// WebSockets opened.
+    pub(super) opened: AtomicU64,
+    /// Frames from clients.
+    pub(super) frames: AtomicU64,
+    /// Frames that were no message.
+    pub(super) malformed: AtomicU64,
+    /// Frames over the rate.
+    pub(super) over_rate: AtomicU64,
+    /// Answers to malformed frames that found no place in the queue.
+    pub(super) unanswered: AtomicU64,
+    ended: [AtomicU64; End::LABELS.len()],
+}
+
+impl Counters {
+    /// A connection found no place.
+    pub(super) fn refused(&self, full: Full) {
+        match full {
+            Full::Total { .. } => self.refused_total.fetch_add(1, Relaxed),
+            Full::Address { .. } => self.refused_address.fetch_add(1, Relaxed),
+        };
+    }
+
+    /// A WebSocket ended.
+    pub(super) fn ended(&self, end: &End) {
+        let label = end.label();
+        for (count, _) in self.ended.iter().zip(End::LABELS).filter(|(_, l)| *l == label) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// The `/metrics` page, Prometheus text format 0.0.4.
+pub(super) async fn render(context: &Context) -> String {
+    let site = &context.site;
+    let counters = &context.counters;
+    let hub = site.hub.counters();
+    let load = |count: &AtomicU64| count.load(Relaxed);
+    let mut page = Page::default();
+
+    page.head("portald_build_info", "gauge", "The running version.");
+    page.line("portald_build_info", &[("version", &site.version)], 1);
+
+    page.head("portald_connections", "gauge", "TCP connections now.");
+    page.line("portald_connections", &[], context.slots.taken());
+    page.head(
+        "portald_connections_refused_total",
+        "counter",
+        "Connections refused, by the limit that was reached.",
+    );
+    page.line("portald_connections_refused_total", &[("limit", &"total")], load(&counters.refused_total));
+    page.line("portald_connections_refused_total", &[("limit", &"address")], load(&counters.refused_address));
+
+    page.head("portald_sockets_opened_total", "counter", "WebSockets opened.");
+    page.line("portald_sockets_opened_total", &[], load(&counters.opened));
+    page.head("portald_sockets_ended_total", "counter", "WebSockets ended, by reason.");
+    for (label, count) in End::LABELS.iter().zip(&counters.ended) {
+        page.line("portald_sockets_ended_total", &[("reason", label)], load(count));
+    }
+    page.head("portald_frames_total", "counter", "WebSocket frames from clients.");
+    page.line("portald_frames_total", &[], load(&counters.frames));
+    page.head("portald_frames_dropped_total", "counter", "Frames from clients that were dropped, by reason.");
+    page.line("portald_frames_dropped_total", &[("reason", &"malformed")], load(&counters.malformed));
+    page.line("portald_frames_dropped_total", &[("reason", &"rate")], load(&counters.over_rate));
+    page.head(
+        "portald_errors_unsent_total",
+        "counter",
+        "Error answers dropped because the client reads too slowly.",
+    );
+    page.line("portald_errors_unsent_total", &[], load(&counters.unanswered));
+
+    for (name, help, count) in [
+        ("portald_hub_joins_total", "Connections that asked for a seat in a room.", &hub.joins),
+        ("portald_hub_messages_total", "Messages from members.", &hub.messages),
+        ("portald_hub_relayed_total", "Messages passed on to another member.", &hub.relayed),
+        ("portald_hub_infos_total", "Rosters sent.", &hub.infos),
+        ("portald_hub_slow_closed_total", "Members closed because their queue was full.", &hub.slow_closed),
+    ] {
+        page.head(name, "counter", help);
+        page.line(name, &[], load(count));
+    }
+    page.head("portald_hub_dropped_total", "counter", "Messages the hub dropped, by reason.");
+    for (reason, count) in [
+        ("no_target", &hub.dropped_no_target),
+        ("renewals", &hub.dropped_renewals),
+        ("seat_queue", &hub.dropped_seat_queue),
+        ("invalid", &hub.dropped_invalid),
+    ] {
+        page.line("portald_hub_dropped_total", &[("reason", &reason)], load(count));
+    }
+
+    // A hub that does not answer must not take the other figures with it.
+    if let Some(rooms) = context.rooms().await {
+        page.head("portald_members", "gauge", "Members of each room, by kind.");
+        for room in &rooms {
+            for (kind, label) in [(Kind::Camera, "camera"), (Kind::Peer, "peer")] {
+                let count = room.members.iter().filter(|m| m.kind == kind).count();
+                page.line("portald_members", &[("room", &room.name), ("kind", &label)], count);
+            }
+        }
+    }
+
+    let cameras = site.cameras.list();
+    page.head("portald_camera_state", "gauge", "1 for the state a camera is in, 0 for the others.");
+    for camera in &cameras {
+        for state in State::ALL {
+            let labels: [(&str, &dyn Display); 2] = [("camera", &camera.name), ("state", &state.as_str())];
+            page.line("portald_camera_state", &labels, u8::from(camera.state == state));
+        }
+    }
+    page.head("portald_camera_viewers", "gauge", "Viewers of each camera.");
+    for camera in &cameras {
+        page.line("portald_camera_viewers", &[("camera", &camera.name)], camera.viewers);
+    }
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Label values are names (`a-z0-9-`) and our own words: nothing in them needs escaping.
+    fn line(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
+        self.text.push_str(name);
+        for (i, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.text, "{}{label}=\"{text}\"", if i == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_what_prometheus_reads() {
+        let mut page = Page::default();
+        page.head("a_total", "counter", "Help.");
+        page.line("a_total", &[], 1);
+        page.line("a_total", &[("x", &"1"), ("y", &"z")], 2);
+        assert_eq!(
+            page.text,
+            "# HELP a_total Help.\n# TYPE a_total counter\na_total 1\na_total{x=\"1\",y=\"z\"} 2\n"
+        );
+    }
+
+    #[test]
+    fn every_end_has_a_label_of_its_own_that_is_counted() {
+        let labels: std::collections::BTreeSet<_> = End::LABELS.into_iter().collect();
+        assert_eq!(labels.len(), End::LABELS.len());
+        let counters = Counters::default();
+        counters.ended(&End::Silent);
+        assert_eq!(counters.ended.iter().map(|c| c.load(Relaxed)).sum::<u64>(), 1);
+    }
+}

@@ -1,0 +1,134 @@
+//! The wall's files, compiled in: no path of a request ever reaches the file system.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use warp::http::{HeaderMap, StatusCode, header};
+use warp::reply::Response;
+
+use super::routes::{insert, respond};
+
+/// One file.
+#[derive(Debug)]
+pub(super) struct Asset {
+    /// Where it is served.
+    pub(super) path: &'static str,
+    content_type: &'static str,
+    content: &'static str,
+    /// Whether pages of other origins may import it: the client module and what it imports.
+    shared: bool,
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// All of them.
+pub(super) const ASSETS: [Asset; 9] = [
+    own("/", HTML, include_str!("../../web/index.html")),
+    own("/wall.css", CSS, include_str!("../../web/wall.css")),
+    own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),
+    own("/layout.js", SCRIPT, include_str!("../../web/layout.js")),
+    own("/tile.js", SCRIPT, include_str!("../../web/tile.js")),
+    shared("/client.js", include_str!("../../web/client.js")),
+    shared("/emitter.js", include_str!("../../web/emitter.js")),
+    shared("/portal.js", include_str!("../../web/portal.js")),
+    shared("/signaling.js", include_str!("../../web/signaling.js")),
+];
+
+const fn own(path: &'static str, content_type: &'static str, content: &'static str) -> Asset {
+    Asset { path, content_type, content, shared: false }
+}
+
+const fn shared(path: &'static str, content: &'static str) -> Asset {
+    Asset { path, content_type: SCRIPT, content, shared: true }
+}
+
+impl Asset {
+    /// The file, or 304 when `request` says that the browser has it.
+    pub(super) fn response(&self, request: &HeaderMap) -> Response {
+        let tag = self.tag();
+        let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let fresh = known
+            .flat_map(|list| list.split(','))
+            .map(|one| one.trim().trim_start_matches("W/"))
+            .any(|one| one == tag || one == "*");
+        let mut response = if fresh {
+            respond(StatusCode::NOT_MODIFIED, self.content_type, "")
+        } else {
+            respond(StatusCode::OK, self.content_type, self.content)
+        };
+        let headers = response.headers_mut();
+        // Asked for again each time: a page and its scripts must never be of two versions.
+        insert(headers, header::CACHE_CONTROL, "no-cache");
+        insert(headers, header::ETAG, &tag);
+        if self.shared {
+            insert(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        }
+        response
+    }
+
+    fn tag(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.content.hash(&mut hasher);
+        format!("\"{:016x}\"", hasher.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_that_has_the_file_is_told_so() {
+        let asset = &ASSETS[0];
+        for known in
+            [asset.tag(), format!("W/{}", asset.tag()), format!("\"x\", {}", asset.tag()), "*".into()]
+        {
+            let mut request = HeaderMap::new();
+            insert(&mut request, header::IF_NONE_MATCH, &known);
+            assert_eq!(asset.response(&request).status(), StatusCode::NOT_MODIFIED, "{known}");
+        }
+        let mut request = HeaderMap::new();
+        insert(&mut request, header::IF_NONE_MATCH, "\"other\"");
+        assert_eq!(asset.response(&request).status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn every_file_is_served() {
+        let web = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
+        let mut files: Vec<String> = std::fs::read_dir(web)
+            .unwrap()
+            .map(|entry| format!("/{}", entry.unwrap().file_name().to_str().unwrap()))
+            .filter(|name| [".html", ".css", ".js"].iter().any(|ending| name.ends_with(ending)))
+            .map(|name| name.replace("/index.html", "/"))
+            .collect();
+        files.sort();
+        let mut served: Vec<_> = ASSETS.iter().map(|asset| asset.path).collect();
+        served.sort_unstable();
+        assert_eq!(served, files);
+    }
+
+    #[test]
+    fn other_origins_get_the_client_with_all_that_it_imports_and_nothing_else() {
+        let mut expected = vec!["/client.js".to_owned()];
+        let mut next = 0;
+        while let Some(path) = expected.get(next).cloned() {
+            let content = ASSETS.iter().find(|asset| asset.path == path).unwrap().content;
+            let imports =
+                content.lines().filter(|line| line.starts_with("import ") || line.starts_with("export "));
+            for file in
+                imports.filter_map(|line| line.split_once(" from './")?.1.split_once('\'')).map(|(f, _)| f)
+            {
+                let path = format!("/{file}");
+                if !expected.contains(&path) {
+                    expected.push(path);
+                }
+            }
+            next += 1;
+        }
+        expected.sort();
+        let mut shared: Vec<_> = ASSETS.iter().filter(|asset| asset.shared).map(|asset| asset.path).collect();
+        shared.sort_unstable();
+        assert_eq!(shared, expected);
+    }
+}

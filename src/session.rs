@@ -1,0 +1,253 @@
+//! One viewer of one camera: feeds the negotiation, and does what it says on the viewer's pipeline and the hub.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, sleep_until};
+
+use crate::hub;
+use crate::media::MediaError;
+use crate::media::camera::Camera;
+use crate::media::fanout::Subscription;
+use crate::media::peer::{Peer, PeerEvent};
+use crate::media::plan::Rendition;
+use crate::proto::ids::{MemberId, Session as Number};
+use crate::proto::message::{Candidate, ClientMessage, Description, Quality};
+use crate::proto::negotiation::{Codec, Input, Limits, LossReason, Negotiation, Output};
+use crate::template::Values;
+
+/// Messages from the viewer that may wait. Its candidates and descriptions are a few dozen in all.
+const INBOX: usize = 64;
+/// How long a viewer that is sent frames may report nothing. Chromium reports every 0.2–1.5 s, GStreamer every 5 s.
+const SILENCE: u32 = 10;
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a session needs to know of its viewer.
+#[derive(Debug, Clone)]
+pub struct Viewer {
+    /// The viewer's id in the room.
+    pub id: MemberId,
+    /// The number of the connection, where the server gives one.
+    pub number: Option<Number>,
+    /// Makes this session's offer unlike every other's, so that its answer can be told from theirs.
+    pub tag: u64,
+}
+
+/// A message for a session.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A description of the viewer.
+    Description(Description),
+    /// A candidate of the viewer; `None` marks the end.
+    Candidate(Option<Candidate>),
+    /// The rendition it wants.
+    Quality(Quality),
+}
+
+/// A running session; dropping it ends the session in order.
+#[derive(Debug)]
+pub struct Session {
+    inbox: mpsc::Sender<Inbound>,
+}
+
+impl Session {
+    /// The session's handle, and the future that runs it until it ends.
+    pub fn new(camera: Camera, viewer: Viewer, hub: hub::Sender) -> (Self, impl Future<Output = ()>) {
+        let (inbox, messages) = mpsc::channel(INBOX);
+        (Self { inbox }, run(camera, viewer, hub, messages))
+    }
+
+    /// Hands a message on; `false` when the session has ended or is flooded.
+    #[must_use]
+    pub fn send(&self, message: Inbound) -> bool {
+        self.inbox.try_send(message).is_ok()
+    }
+}
+
+async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::Receiver<Inbound>) {
+    let _attendance = camera.attend();
+    let (timeline, name) = (camera.timeline().clone(), format!("viewer-{}", viewer.tag));
+    let made = spawn_blocking(move || Peer::new(&timeline, &name)).await;
+    let (peer, events) = match made {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => return warn!("no session for {}: {error}; {}", viewer.id, error.hint()),
+        Err(_) => return,
+    };
+    let peer = Arc::new(peer);
+    let negotiation = Negotiation::new(viewer.tag, Limits::default());
+    let task = Task {
+        camera,
+        viewer,
+        hub,
+        negotiation,
+        peer: Arc::clone(&peer),
+        quality: Quality::Auto,
+        media: None,
+        unheard: 0,
+        ended: false,
+    };
+    task.run(messages, events).await;
+    // Stopping blocks for some milliseconds; the last reference is ours.
+    if let Some(peer) = Arc::into_inner(peer) {
+        let _ = spawn_blocking(move || peer.stop()).await;
+    }
+}
+
+/// What flows once the viewer is connected and its certificate checked.
+struct Media {
+    subscription: Subscription,
+    codec: Codec,
+    /// Frames it had been given when last looked.
+    sent: u64,
+}
+
+struct Task {
+    camera: Camera,
+    viewer: Viewer,
+    hub: hub::Sender,
+    negotiation: Negotiation,
+    peer: Arc<Peer>,
+    quality: Quality,
+    media: Option<Media>,
+    /// Seconds for which it was sent frames and said nothing.
+    unheard: u32,
+    ended: bool,
+}
+
+impl Task {
+    async fn run(mut self, mut messages: mpsc::Receiver<Inbound>, mut events: mpsc::Receiver<PeerEvent>) {
+        let mut look = interval(LOOK);
+        self.feed(Input::Start).await;
+        while !self.ended {
+            let deadline = self.negotiation.poll_timeout();
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(Inbound::Description(description)) => self.feed(Input::Remote(description)).await,
+                    Some(Inbound::Candidate(candidate)) => self.feed(Input::RemoteCandidate(candidate)).await,
+                    Some(Inbound::Quality(quality)) => self.set_quality(quality),
+                    None => break,
+                },
+                Some(event) = events.recv() => self.on_event(event).await,
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                    self.feed(Input::Tick).await;
+                }
+                _ = look.tick() => self.check_silence().await,
+            }
+        }
+        let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+        debug!(camera, peer; "camera {camera}: session with {peer} ended");
+    }
+
+    async fn on_event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Negotiation(input) => self.feed(input).await,
+            PeerEvent::KeyframeRequest => {
+                if let Some(media) = &self.media {
+                    media.subscription.request_keyframe();
+                }
+            }
+            PeerEvent::Error(error) => {
+                self.warn(&format!("the viewer's pipeline broke: {error}"));
+                self.renew().await;
+            }
+        }
+    }
+
+    /// Feeds the machine and does what it says.
+    async fn feed(&mut self, input: Input) {
+        for output in self.negotiation.handle(Instant::now(), input) {
+            self.perform(output).await;
+        }
+    }
+
+    async fn perform(&mut self, output: Output) {
+        match output {
+            Output::CreateOffer(generation) => self.peer.create_offer(generation),
+            Output::SetLocal(generation, description) => self.peer.set_local(generation, &description),
+            Output::SetRemote(generation, description) => self.peer.set_remote(generation, &description),
+            Output::Send(description) => self.send("description", &description).await,
+            Output::SendCandidate(candidate) => self.send("candidate", &candidate).await,
+            Output::AddCandidate { m_line, candidate } => self.peer.add_candidate(m_line, &candidate),
+            Output::StartMedia { payload_type, codec } => {
+                if let Err(error) = self.start_media(payload_type, codec).await {
+                    self.warn(&format!("{error}; {}", error.hint()));
+                    self.ended = true;
+                }
+            }
+            Output::Renew => self.renew().await,
+            Output::Close(reason) => {
+                let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+                info!(camera, peer; "camera {camera}: session with {peer} closed: {reason}");
+                self.ended = true;
+            }
+            Output::Ignored(reason) => {
+                let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+                debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
+            }
+        }
+    }
+
+    async fn start_media(&mut self, payload_type: u8, codec: Codec) -> Result<(), MediaError> {
+        let template = self.camera.templates().viewer(codec.as_str());
+        let template = template.ok_or_else(|| MediaError::Template(format!("viewer/{}", codec.as_str())))?;
+        let launch = template
+            .render(&Values::new().with("payload_type", payload_type))
+            .map_err(|error| MediaError::Template(error.to_string()))?;
+        let peer = Arc::clone(&self.peer);
+        let started = spawn_blocking(move || peer.start_media(codec, payload_type, &launch)).await;
+        let source = started.map_err(|_| MediaError::Template("the payloader panicked".into()))??;
+        let subscription = self.camera.subscribe(rendition(self.quality), codec, source);
+        self.media = Some(Media { subscription, codec, sent: 0 });
+        Ok(())
+    }
+
+    fn set_quality(&mut self, quality: Quality) {
+        self.quality = quality;
+        if let Some(media) = &mut self.media {
+            self.camera.change(&mut media.subscription, rendition(quality), media.codec);
+        }
+    }
+
+    /// Ends a session whose viewer is sent frames and has not been heard for a while. One that gets nothing has
+    /// nothing to report.
+    async fn check_silence(&mut self) {
+        let Some(media) = &mut self.media else { return };
+        let sent = media.subscription.sent();
+        let flows = sent > media.sent;
+        media.sent = sent;
+        self.unheard = if flows && self.peer.silence() > 2 * LOOK { self.unheard + 1 } else { 0 };
+        if self.unheard >= SILENCE {
+            self.feed(Input::Lost(LossReason::Silent)).await;
+        }
+    }
+
+    /// This connection cannot be saved: asks for another, and ends.
+    async fn renew(&mut self) {
+        if let Some(session) = self.viewer.number {
+            let target = self.viewer.id.clone();
+            self.hub.send(ClientMessage::Renew { target, session }).await;
+        }
+        self.ended = true;
+    }
+
+    async fn send(&self, kind: &str, payload: &impl serde::Serialize) {
+        self.hub.send(ClientMessage::relay(kind, payload, &self.viewer.id)).await;
+    }
+
+    fn warn(&self, what: &str) {
+        let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+        warn!(camera, peer; "camera {camera}, viewer {peer}: {what}");
+    }
+}
+
+/// Until the viewer says otherwise it gets the full pictures, as one that knows nothing of `quality` expects.
+fn rendition(quality: Quality) -> Rendition {
+    match quality {
+        Quality::Main | Quality::Auto => Rendition::Main,
+        Quality::Sub => Rendition::Sub,
+    }
+}

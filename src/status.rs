@@ -1,0 +1,265 @@
+//! What the API shows of the cameras: written by whoever runs them, read by the server.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::proto::ids::Name;
+
+/// Where a camera is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its device is not there.
+    Absent,
+    /// Its device is being opened.
+    Opening,
+    /// Ready; closed because nobody watches.
+    Idle,
+    /// Pictures come.
+    Live,
+    /// Open, but no pictures come.
+    Stalled,
+    /// Failed; tried again later.
+    Backoff,
+    /// Switched off in the config.
+    Disabled,
+}
+
+impl State {
+    /// Every state, in the order of a camera's life.
+    pub const ALL: [Self; 7] =
+        [Self::Absent, Self::Opening, Self::Idle, Self::Live, Self::Stalled, Self::Backoff, Self::Disabled];
+
+    /// The state as the API writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Opening => "opening",
+            Self::Idle => "idle",
+            Self::Live => "live",
+            Self::Stalled => "stalled",
+            Self::Backoff => "backoff",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Whether a viewer who asks now gets pictures.
+    #[must_use]
+    pub fn is_watchable(self) -> bool {
+        matches!(self, Self::Idle | Self::Live)
+    }
+}
+
+/// One camera as `/api/cameras` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CameraStatus {
+    /// Its name in the config.
+    pub name: Name,
+    /// What the wall calls it.
+    pub title: String,
+    /// The rooms it is a member of.
+    pub rooms: Vec<Name>,
+    /// Where it is in its life.
+    pub state: State,
+    /// Why it is in that state, for people.
+    pub reason: Option<String>,
+    /// When the state last changed, in milliseconds since 1970 (UTC); kept by [`Cameras`].
+    pub since: u64,
+    /// Where its pictures come from, without secrets.
+    pub source: String,
+    /// What it is encoded as.
+    pub renditions: Vec<RenditionStatus>,
+    /// How many watch it.
+    pub viewers: usize,
+    /// Captured pictures that a busy encoder could not take, since the device was opened.
+    pub dropped: u64,
+}
+
+/// One encoding of a camera.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RenditionStatus {
+    /// `main` or `sub`.
+    pub name: &'static str,
+    /// `H264` or `VP8`.
+    pub codec: String,
+    /// The encoder's template.
+    pub encoder: String,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// In pictures per second.
+    pub framerate: f64,
+    /// Asked of the encoder, in kbit/s.
+    pub bitrate: u32,
+    /// Whether it is being encoded now.
+    pub running: bool,
+    /// How many watch this rendition.
+    pub viewers: usize,
+}
+
+/// The table of cameras; a cheap handle, the same for every clone.
+#[derive(Debug, Clone)]
+pub struct Cameras {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    table: Mutex<BTreeMap<Name, CameraStatus>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Cameras {
+    /// An empty table.
+    #[must_use]
+    pub fn new() -> Self {
+        let (changes, _) = watch::channel(0);
+        Self { inner: Arc::new(Inner { table: Mutex::default(), changes }) }
+    }
+
+    /// Adds a camera or replaces what is known of it. `since` is kept while the state stays the same, and is
+    /// now when it changes or when a newcomer's is 0.
+    pub fn set(&self, status: CameraStatus) {
+        let mut table = self.table();
+        match table.get_mut(&status.name) {
+            Some(entry) => self.change(entry, |entry| *entry = status),
+            None => {
+                let since = if status.since == 0 { unix_millis() } else { status.since };
+                table.insert(status.name.clone(), CameraStatus { since, ..status });
+                self.bump();
+            }
+        }
+    }
+
+    /// Changes what is known of one camera; nothing happens when there is none of that name. `f` runs under a
+    /// lock: it must not block, nor call this table.
+    pub fn update(&self, name: &Name, f: impl FnOnce(&mut CameraStatus)) {
+        if let Some(entry) = self.table().get_mut(name) {
+            self.change(entry, f);
+        }
+    }
+
+    /// Forgets a camera.
+    pub fn remove(&self, name: &Name) {
+        if self.table().remove(name).is_some() {
+            self.bump();
+        }
+    }
+
+    /// All cameras, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<CameraStatus> {
+        self.table().values().cloned().collect()
+    }
+
+    /// A counter that moves on every change, to wait on.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    fn change(&self, entry: &mut CameraStatus, f: impl FnOnce(&mut CameraStatus)) {
+        let before = entry.clone();
+        f(entry);
+        entry.name = before.name.clone();
+        entry.since = if entry.state == before.state { before.since } else { unix_millis() };
+        if *entry != before {
+            self.bump();
+        }
+    }
+
+    fn bump(&self) {
+        self.inner.changes.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<Name, CameraStatus>> {
+        // Every entry is valid on its own: a panic elsewhere leaves nothing half-written that would matter here.
+        self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Cameras {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera(name: &str, state: State) -> CameraStatus {
+        CameraStatus {
+            name: Name::new(name).unwrap(),
+            title: name.to_owned(),
+            rooms: vec![Name::new("home").unwrap()],
+            state,
+            reason: None,
+            since: 0,
+            source: "test".to_owned(),
+            renditions: Vec::new(),
+            viewers: 0,
+            dropped: 0,
+        }
+    }
+
+    #[test]
+    fn since_moves_with_the_state_only() {
+        let cameras = Cameras::new();
+        let name = Name::new("door").unwrap();
+        cameras.set(CameraStatus { since: 5, ..camera("door", State::Idle) });
+        cameras.update(&name, |c| c.viewers = 3);
+        assert_eq!((cameras.list()[0].since, cameras.list()[0].viewers), (5, 3));
+        cameras.set(camera("door", State::Idle));
+        assert_eq!(cameras.list()[0].since, 5);
+        cameras.update(&name, |c| c.state = State::Live);
+        assert!(cameras.list()[0].since > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn only_changes_are_announced() {
+        let cameras = Cameras::new();
+        let name = Name::new("door").unwrap();
+        let mut changes = cameras.subscribe();
+        cameras.set(camera("door", State::Idle));
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        cameras.update(&name, |c| c.viewers = 0);
+        cameras.update(&Name::new("nobody").unwrap(), |c| c.viewers = 9);
+        assert!(!changes.has_changed().unwrap());
+        cameras.clone().remove(&name);
+        assert!(changes.has_changed().unwrap() && cameras.list().is_empty());
+    }
+
+    #[test]
+    fn states_are_written_as_the_contract_says() {
+        for state in State::ALL {
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_camera_is_listed_by_name_and_shows_its_name_first() {
+        let cameras = Cameras::new();
+        cameras.set(camera("b", State::Live));
+        cameras.set(camera("a", State::Disabled));
+        let json = serde_json::to_string(&cameras.list()).unwrap();
+        assert!(
+            json.starts_with(
+                r#"[{"name":"a","title":"a","rooms":["home"],"state":"disabled","reason":null,"#
+            ),
+            "{json}"
+        );
+    }
+}

@@ -1,0 +1,295 @@
+/**
+ * What the browser tests stand on: the real daemon, a real browser, a wire that can be cut. Nothing is ended here that
+ * was not started here.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import { age, crc8, decodeStrip, readLuma } from './strip.mjs';
+
+/** Long enough for a small, busy machine to do anything that ends well; a test that waits for it has failed. */
+export const LIMIT = 60_000;
+/** The cameras of the tests: each paints who it is. Small and slow, so that many pages of them fit one processor. */
+export const CAMERAS = ['alpha', 'bravo', 'charlie'];
+export const MAIN = { width: 960, height: 540 };
+export const SUB = { width: 480, height: 270 };
+
+/** Logs and screenshots of this run. */
+export const artifacts = mkdtempSync(path.join(tmpdir(), 'portald-browser-'));
+console.log(`logs and screenshots: ${artifacts}`);
+
+/**
+ * A camera's table for a test's config.
+ * @param {string} name
+ * @param {Record<string, unknown>} [changes]
+ */
+export function cameraTable(name, changes = {}) {
+  const table = { title: `Camera ${name}`, rooms: ['home', 'mesh'], source: `test:${TEST_PATTERNS[name] ?? 'ball'}`, ...MAIN,
+    framerate: 15, bitrate: 800, ...changes };
+  const lines = Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  return `[camera.${name}]\n${lines.join('\n')}\n[camera.${name}.sub]\nwidth = ${SUB.width}\nbitrate = 300\n`;
+}
+
+const TEST_PATTERNS = { alpha: 'ball', bravo: 'smpte', charlie: 'pinwheel' };
+
+/** The daemon, started for one test. */
+export class Daemon {
+  /**
+   * @param {string} cameras tables of the config
+   */
+  static async start(cameras = CAMERAS.map((name) => cameraTable(name)).join('')) {
+    const binary = process.env.PORTALD_BIN;
+    if (!binary) throw new Error('PORTALD_BIN is not set: it names the portald binary that is tested');
+    const daemon = new Daemon();
+    daemon.binary = path.resolve(binary);
+    daemon.port = await freePort();
+    daemon.directory = mkdtempSync(path.join(artifacts, 'daemon-'));
+    daemon.config = path.join(daemon.directory, 'portald.toml');
+    const rooms = '[room.home]\nmode = "wall"\n[room.mesh]\nmode = "mesh"\n[room.empty]\nmode = "wall"\n';
+    writeFileSync(daemon.config, `[server]\nlisten = "127.0.0.1:${daemon.port}"\n${rooms}${cameras}`);
+    await daemon.run();
+    return daemon;
+  }
+
+  /** Where it serves. */
+  get url() {
+    return `http://127.0.0.1:${this.port}/`;
+  }
+
+  /** Starts the process, and waits until it serves. */
+  async run() {
+    const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('PORTALD_'));
+    const log = createWriteStream(path.join(this.directory, 'log'), { flags: 'a' });
+    this.process = spawn(this.binary, ['run', '--config', this.config], {
+      env: Object.fromEntries(environment), stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.process.stdout.pipe(log, { end: false });
+    this.process.stderr.pipe(log, { end: false });
+    this.exit = once(this.process, 'exit');
+    await until(`${this.binary} to serve ${this.url}`, async () => {
+      if (this.process.exitCode !== null) throw new Error(`portald ended:\n${this.log()}`);
+      const answer = await fetch(new URL('healthz', this.url)).catch(() => undefined);
+      return answer?.ok;
+    });
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  async stop(signal = 'SIGTERM') {
+    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill(signal);
+    await this.exit;
+  }
+
+  log() {
+    return readFileSync(path.join(this.directory, 'log'), 'utf8');
+  }
+
+  /** @param {string} api */
+  async get(api) {
+    return (await fetch(new URL(api, this.url))).json();
+  }
+
+  /** How many watch each camera, by name. */
+  async viewers() {
+    return Object.fromEntries((await this.get('api/cameras')).map(({ name, viewers }) => [name, viewers]));
+  }
+}
+
+/** A way to the daemon that can be cut and mended, as a network can. */
+export class Wire {
+  #sockets = new Set();
+  #isCut = false;
+
+  /** @param {number} port where it leads */
+  static async to(port) {
+    const wire = new Wire();
+    wire.server = net.createServer((near) => {
+      if (wire.#isCut) return near.destroy();
+      const far = net.connect(port, '127.0.0.1');
+      for (const [from, into] of [[near, far], [far, near]]) {
+        wire.#sockets.add(from);
+        from.on('error', () => into.destroy());
+        from.on('close', () => wire.#sockets.delete(from) && into.destroy());
+        from.pipe(into);
+      }
+    });
+    await once(wire.server.listen(0, '127.0.0.1'), 'listening');
+    wire.url = `http://127.0.0.1:${wire.server.address().port}/`;
+    return wire;
+  }
+
+  /** Ends what goes over it, and lets nothing new through. */
+  cut() {
+    this.#isCut = true;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend() {
+    this.#isCut = false;
+  }
+
+  close() {
+    this.cut();
+    this.server.close();
+  }
+}
+
+/** Pages of our own, served from another origin than the daemon's. */
+export async function servePages() {
+  const home = path.dirname(fileURLToPath(import.meta.url));
+  const files = { '/member.html': 'pages/member.html', '/member.js': 'pages/member.js', '/stock-client.js': 'stock-client.js' };
+  const server = http.createServer((request, response) => {
+    const file = files[new URL(request.url, 'http://x').pathname];
+    if (!file) return response.writeHead(404).end();
+    response.setHeader('content-type', file.endsWith('.html') ? 'text/html' : 'text/javascript');
+    response.end(readFileSync(path.join(home, file)));
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  // `localhost` and not the address: another origin than the daemon's, and a secure one, as a webcam needs.
+  return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
+}
+
+/** A browser for one file of tests. */
+export async function launchBrowser() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
+      '--use-fake-ui-for-media-stream',
+    ],
+  });
+}
+
+/**
+ * Opens a page of its own profile; what goes wrong in it fails the test when `faultsOf` is asked.
+ * @param {import('playwright-core').Browser} browser
+ * @param {string | URL} url
+ * @param {{ width: number, height: number }} [viewport] by default small, so that walls ask for the small renditions
+ */
+export async function openPage(browser, url, viewport = { width: 800, height: 600 }) {
+  const context = await browser.newContext({ viewport });
+  const page = await context.newPage();
+  const faults = [];
+  page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
+  page.on('console', (message) => {
+    // A daemon that is away is what some tests are about; a breach of the page's own policy never is.
+    if (/Content Security Policy/i.test(message.text())) faults.push(message.text());
+  });
+  pageFaults.set(page, faults);
+  await page.goto(String(url));
+  return page;
+}
+
+const pageFaults = new WeakMap();
+
+/** @param {import('playwright-core').Page} page */
+export function faultsOf(page) {
+  return pageFaults.get(page);
+}
+
+/**
+ * Opens the page of pages/member.js.
+ * @param {import('playwright-core').Browser} browser
+ * @param {{ url: string }} pages
+ * @param {Daemon} daemon
+ * @param {Record<string, string>} wanted its query
+ */
+export function openMember(browser, pages, daemon, wanted) {
+  const url = new URL('member.html', pages.url);
+  for (const [name, value] of Object.entries({ server: daemon.url, ...wanted })) url.searchParams.set(name, value);
+  return openPage(browser, url);
+}
+
+/** @param {import('playwright-core').Page} page one with a wall; the `stats` of its tiles by camera name */
+export async function tilesOf(page) {
+  const stats = await page.evaluate(() => [...(window.portald?.tiles.values() ?? [])].map((tile) => tile.stats));
+  return Object.fromEntries(stats.map((one) => [one.name, one]));
+}
+
+/**
+ * Waits until the wall on `page` has a live tile for each of `cameras`.
+ * @param {import('playwright-core').Page} page
+ */
+export async function allLive(page, cameras = CAMERAS) {
+  return until(`live tiles of ${cameras}`, async () => {
+    const tiles = await tilesOf(page);
+    return cameras.every((name) => tiles[name]?.phase === 'live') && tiles;
+  }, () => tilesOf(page));
+}
+
+/**
+ * What the picture of a camera says of itself, on a wall or on a member's page; undefined when there is none.
+ * @param {import('playwright-core').Page} page
+ * @param {string} name
+ */
+export async function lookAt(page, name) {
+  const video = await page.evaluateHandle(
+    (id) => (window.portald?.tiles.get(id) ?? window.member?.seen.get(id))?.video, `!${name}`);
+  if (!await video.evaluate((element) => element?.videoWidth > 0)) return undefined;
+  const { luma, ...picture } = await video.evaluate(readLuma, MAIN.width);
+  const strip = decodeStrip(luma);
+  return { ...picture, ...strip, age: age(strip, picture.at) };
+}
+
+/**
+ * Waits until the picture of `name` is that camera's, fresh, of one of its sizes, and moves on from there.
+ * @param {import('playwright-core').Page} page
+ * @param {string} name
+ */
+export async function showsCamera(page, name, sizes = [MAIN, SUB]) {
+  let last;
+  const look = async () => {
+    last = await lookAt(page, name);
+    if (!last) return false;
+    const rightSize = sizes.some(({ width, height }) => last.width === width && last.height === height);
+    return rightSize && last.identity === crc8(name) && last.age < 10_000 && last;
+  };
+  const said = () => ({ ...last, wanted: { identity: crc8(name), sizes } });
+  const first = await until(`the picture of ${name}`, look, said);
+  return until(`the picture of ${name} to move`, async () => {
+    const later = await look();
+    return later && later.counter !== first.counter && later;
+  }, said);
+}
+
+/**
+ * Waits until `check` returns something true, and returns that.
+ * @template T
+ * @param {string} what is waited for, for the failure's text
+ * @param {() => Promise<T>} check
+ * @param {() => unknown} [explain] what is there instead, for the failure's text
+ */
+export async function until(what, check, explain = () => '') {
+  const end = Date.now() + LIMIT;
+  for (;;) {
+    const result = await check();
+    if (result) return result;
+    if (Date.now() > end) throw new Error(`waited ${LIMIT / 1000} s in vain for ${what}; ${JSON.stringify(await explain())}`);
+    await sleep(100);
+  }
+}
+
+/**
+ * Keeps a picture of `page` among the artifacts.
+ * @param {import('playwright-core').Page} page
+ * @param {string} name
+ */
+export async function keepPicture(page, name) {
+  await page.screenshot({ path: path.join(artifacts, `${name}.png`) });
+}
+
+async function freePort() {
+  const server = net.createServer();
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}

@@ -1,0 +1,51 @@
+/** What needs no browser: the layout of the wall, and the reading of the strip. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { bestGrid, commonAspect, gridLine } from '../../web/layout.js';
+import { age, crc8, decodeStrip } from './strip.mjs';
+
+const WIDE = 16 / 9;
+
+test('the grid fills the stage as well as can be', () => {
+  const columns = (count, width, height) => bestGrid(count, width, height, WIDE, 10).columns;
+  assert.equal(columns(1, 1280, 740), 1);
+  assert.equal(columns(2, 1280, 740), 2);
+  assert.equal(columns(2, 360, 680), 1);
+  assert.equal(columns(4, 1280, 740), 2);
+  assert.equal(columns(12, 1900, 1020), 4);
+  assert.equal(columns(12, 348, 690), 2);
+});
+
+test('every grid stays within the stage, or scrolls downwards only', () => {
+  for (const aspect of [WIDE, 4 / 3, 9 / 16]) {
+    for (const [width, height] of [[348, 690], [700, 300], [1260, 744], [1900, 1020], [3820, 2100]]) {
+      for (let count = 1; count <= 40; count++) {
+        const grid = bestGrid(count, width, height, aspect, 10);
+        const rows = Math.ceil(count / grid.columns);
+        assert.ok(grid.columns * (grid.tileWidth + 10) - 10 <= width + 0.01, `${count} in ${width}`);
+        if (!grid.scrolls) assert.ok(rows * (grid.tileHeight + 10) - 10 <= height + 0.01, `${count} in ${height}`);
+        assert.ok(grid.tileWidth >= 145, `${count} tiles of ${grid.tileWidth} px in ${width}×${height}`);
+      }
+    }
+  }
+});
+
+test('an incomplete last row is centred, a complete one begins at the left', () => {
+  assert.deepEqual([0, 1, 2].map((index) => gridLine(index, 3, 2)), [undefined, undefined, 2]);
+  assert.deepEqual([3, 4].map((index) => gridLine(index, 5, 3)), [2, undefined]);
+  assert.equal(gridLine(2, 4, 2), undefined);
+});
+
+test('one odd camera does not shape the wall', () => {
+  assert.equal(commonAspect([WIDE, 9 / 16, WIDE]), WIDE);
+  assert.equal(commonAspect([]), WIDE);
+});
+
+test('the strip is read as it is painted', () => {
+  assert.equal(crc8('123456789'), 0xf4, 'the check value of CRC-8');
+  const number = (crc8('alpha') * 2 ** 24 + 200 * 2 ** 16 + 65_530) >>> 0;
+  const luma = Array.from({ length: 32 }, (_, bit) => ((number >>> (31 - bit)) & 1 ? 235 : 16));
+  const strip = decodeStrip(luma);
+  assert.deepEqual(strip, { identity: crc8('alpha'), counter: 200, stamp: 65_530 });
+  assert.equal(age(strip, 65_536 * 3 + 4), 10);
+});

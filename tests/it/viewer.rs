@@ -1,0 +1,313 @@
+//! A viewer without a browser: a WebSocket client and a receiving webrtcbin, for tests and benchmarks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use futures_util::{SinkExt, StreamExt};
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_sdp as gst_sdp;
+use gstreamer_webrtc as gst_webrtc;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::tungstenite::Message;
+
+/// How a viewer behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Conduct {
+    /// Opens with `sessions=1`.
+    pub(crate) sessions: bool,
+    /// Decodes, and reads the strip of test cameras; else counts access units.
+    pub(crate) decodes: bool,
+    /// Answers offers.
+    pub(crate) answers: bool,
+    /// Sends no candidates and takes none: never connects.
+    pub(crate) deaf: bool,
+    /// The only camera it answers.
+    pub(crate) camera: Option<String>,
+    /// Takes H.264 out of what it answers to.
+    pub(crate) no_h264: bool,
+    /// What to ask for.
+    pub(crate) quality: Option<&'static str>,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self { sessions: true, decodes: false, answers: true, deaf: false, camera: None, no_h264: false, quality: None }
+    }
+}
+
+/// One picture, as seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// The strip of the test camera; 0 when not decoded.
+    pub(crate) strip: u32,
+}
+
+impl Seen {
+    pub(crate) fn identity(self) -> u8 {
+        (self.strip >> 24) as u8
+    }
+
+    pub(crate) fn counter(self) -> u8 {
+        (self.strip >> 16) as u8
+    }
+}
+
+/// What a viewer saw, by camera id.
+pub(crate) type Pictures = Arc<Mutex<HashMap<String, Vec<Seen>>>>;
+
+/// A connected viewer. Dropping it vanishes without a word; [`Viewer::leave`] closes its socket first.
+#[derive(Debug)]
+pub(crate) struct Viewer {
+    pub(crate) pictures: Pictures,
+    /// Counts pictures of all cameras, to wait for.
+    pub(crate) count: watch::Receiver<u64>,
+    /// `info`s and offers received.
+    pub(crate) infos: watch::Receiver<u64>,
+    /// Conditions that cameras told, newest last: (camera, state, reason).
+    pub(crate) conditions: Arc<Mutex<Vec<(String, String, String)>>>,
+    out: mpsc::UnboundedSender<Out>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+enum Out {
+    Text(String),
+    Close,
+}
+
+impl Viewer {
+    /// Opens a socket to the daemon at `port` and answers its cameras.
+    pub(crate) async fn join(port: u16, room: &str, conduct: Conduct) -> Self {
+        let query = if conduct.sessions { "&sessions=1" } else { "" };
+        let url = format!("ws://127.0.0.1:{port}/portal?room={room}{query}");
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("the daemon accepts");
+        let (mut write, mut read) = socket.split();
+        let (out, mut outbox) = mpsc::unbounded_channel::<Out>();
+        let (counter, count) = watch::channel(0u64);
+        let (info_counter, infos) = watch::channel(0u64);
+        let pictures = Pictures::default();
+        let conditions = Arc::new(Mutex::new(Vec::new()));
+        let state = State {
+            conduct,
+            out: out.clone(),
+            pictures: Arc::clone(&pictures),
+            counter: Arc::new(counter),
+            connections: HashMap::new(),
+        };
+        let told = Arc::clone(&conditions);
+        let task = tokio::spawn(async move {
+            let mut state = state;
+            loop {
+                tokio::select! {
+                    message = read.next() => {
+                        let Some(Ok(message)) = message else { break };
+                        let Message::Text(text) = message else { continue };
+                        let message: Value = serde_json::from_str(&text).expect("the server sends JSON");
+                        match message["type"].as_str() {
+                            Some("info") => info_counter.send_modify(|n| *n += 1),
+                            Some("state") => {
+                                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                                let entry = (text(&message["from"]), text(&message["state"]["state"]), text(&message["state"]["reason"]));
+                                told.lock().unwrap().push(entry);
+                            }
+                            _ => state.on_message(&message),
+                        }
+                    }
+                    out = outbox.recv() => match out {
+                        Some(Out::Text(text)) => if write.send(Message::text(text)).await.is_err() { break },
+                        Some(Out::Close) | None => { let _ = write.close().await; break }
+                    }
+                }
+            }
+            let connections = std::mem::take(&mut state.connections);
+            tokio::task::spawn_blocking(move || drop(connections)).await.ok();
+        });
+        Self { pictures, count, infos, conditions, out, task }
+    }
+
+    /// Sends a frame of its own making.
+    pub(crate) fn send(&self, message: &Value) {
+        let _ = self.out.send(Out::Text(message.to_string()));
+    }
+
+    /// Waits until `n` more pictures have come.
+    pub(crate) async fn pictures(&mut self, n: u64) {
+        let target = *self.count.borrow_and_update() + n;
+        self.count.wait_for(|count| *count >= target).await.expect("the viewer runs");
+    }
+
+    /// What it saw of one camera so far.
+    pub(crate) fn seen(&self, camera: &str) -> Vec<Seen> {
+        self.pictures.lock().unwrap().get(&format!("!{camera}")).cloned().unwrap_or_default()
+    }
+
+    /// Closes the socket and stops.
+    pub(crate) async fn leave(self) {
+        let _ = self.out.send(Out::Close);
+        let _ = self.task.await;
+    }
+
+    /// Stops without closing anything in order.
+    pub(crate) async fn vanish(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+struct State {
+    conduct: Conduct,
+    out: mpsc::UnboundedSender<Out>,
+    pictures: Pictures,
+    counter: Arc<watch::Sender<u64>>,
+    connections: HashMap<String, Connection>,
+}
+
+struct Connection {
+    pipeline: gst::Pipeline,
+    webrtc: gst::Element,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+        if let Some(bus) = self.pipeline.bus() {
+            bus.unset_sync_handler();
+            bus.set_flushing(true);
+        }
+    }
+}
+
+impl State {
+    fn on_message(&mut self, message: &Value) {
+        let Some(from) = message["from"].as_str() else { return };
+        if self.conduct.camera.as_ref().is_some_and(|camera| from != format!("!{camera}")) {
+            return;
+        }
+        match message["type"].as_str() {
+            Some("description") if message["description"]["type"] == "offer" && self.conduct.answers => {
+                if let Some(quality) = self.conduct.quality {
+                    let wish = json!({"type": "quality", "quality": quality, "target": from});
+                    let _ = self.out.send(Out::Text(wish.to_string()));
+                }
+                let sdp = message["description"]["sdp"].as_str().expect("an offer has text");
+                let old = self.connections.remove(from);
+                // Stopping an older connection blocks: not on this worker.
+                if let Some(old) = old {
+                    tokio::task::spawn_blocking(move || drop(old));
+                }
+                let connection = self.answer(from, sdp);
+                self.connections.insert(from.to_owned(), connection);
+            }
+            Some("candidate") if !self.conduct.deaf => {
+                let candidate = &message["candidate"];
+                if let (Some(connection), Some(text)) = (self.connections.get(from), candidate["candidate"].as_str()) {
+                    let line = candidate["sdpMLineIndex"].as_u64().unwrap_or(0) as u32;
+                    connection.webrtc.emit_by_name::<()>("add-ice-candidate", &[&line, &text]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&self, camera: &str, offer: &str) -> Connection {
+        let pipeline = gst::Pipeline::new();
+        let webrtc = gst::ElementFactory::make("webrtcbin")
+            .property_from_str("bundle-policy", "max-bundle")
+            .property("latency", 0u32)
+            .build()
+            .expect("webrtcbin");
+        let agent = webrtc.property::<gst::glib::Object>("ice-agent").property::<gst::glib::Object>("agent");
+        agent.set_property("upnp", false);
+        agent.set_property("ice-tcp", false);
+        pipeline.add(&webrtc).expect("added");
+        pipeline.bus().expect("a bus").set_sync_handler(|_, _| gst::BusSyncReply::Drop);
+        self.receive(&pipeline, &webrtc, camera);
+        if !self.conduct.deaf {
+            let (out, target) = (self.out.clone(), camera.to_owned());
+            webrtc.connect("on-ice-candidate", false, move |values| {
+                let (line, text) = (values[1].get::<u32>().ok()?, values[2].get::<String>().ok()?);
+                let message = json!({"type": "candidate", "target": target,
+                    "candidate": {"candidate": text, "sdpMLineIndex": line}});
+                let _ = out.send(Out::Text(message.to_string()));
+                None
+            });
+        }
+        pipeline.set_state(gst::State::Playing).expect("the receiver runs");
+        let offer = if self.conduct.no_h264 { offer.replace("H264/90000", "H999/90000") } else { offer.to_owned() };
+        let sdp = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes()).expect("the offer parses");
+        let offer = gst_webrtc::WebRTCSessionDescription::new(gst_webrtc::WebRTCSDPType::Offer, sdp);
+        webrtc.emit_by_name::<()>("set-remote-description", &[&offer, &None::<gst::Promise>]);
+        let (out, target, weak) = (self.out.clone(), camera.to_owned(), webrtc.downgrade());
+        let promise = gst::Promise::with_change_func(move |reply| {
+            let Some(webrtc) = weak.upgrade() else { return };
+            let answer = reply.ok().flatten().and_then(|reply| {
+                reply.value("answer").ok()?.get::<gst_webrtc::WebRTCSessionDescription>().ok()
+            });
+            let Some(answer) = answer else { return };
+            webrtc.emit_by_name::<()>("set-local-description", &[&answer, &None::<gst::Promise>]);
+            let message = json!({"type": "description", "target": target,
+                "description": {"type": "answer", "sdp": answer.sdp().as_text().expect("text")}});
+            let _ = out.send(Out::Text(message.to_string()));
+        });
+        webrtc.emit_by_name::<()>("create-answer", &[&None::<gst::Structure>, &promise]);
+        Connection { pipeline, webrtc }
+    }
+
+    fn receive(&self, pipeline: &gst::Pipeline, webrtc: &gst::Element, camera: &str) {
+        let (weak, decodes) = (pipeline.downgrade(), self.conduct.decodes);
+        let (pictures, counter, camera) = (Arc::clone(&self.pictures), Arc::clone(&self.counter), camera.to_owned());
+        webrtc.connect_pad_added(move |_, pad| {
+            let (Some(pipeline), gst::PadDirection::Src) = (weak.upgrade(), pad.direction()) else { return };
+            let encoding = pad.current_caps().and_then(|caps| caps.structure(0)?.get::<String>("encoding-name").ok());
+            let launch = match (encoding.as_deref(), decodes) {
+                (Some("H264"), false) => "rtph264depay ! h264parse ! video/x-h264,alignment=au ! appsink name=out",
+                (Some("H264"), true) => {
+                    "rtph264depay ! h264parse ! openh264dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out"
+                }
+                (_, false) => "rtpvp8depay ! appsink name=out",
+                (_, true) => "rtpvp8depay ! vp8dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out",
+            };
+            let bin = gst::parse::bin_from_description(launch, true).expect("the receiving chain parses");
+            let sink = bin.by_name("out").expect("named").downcast::<gst_app::AppSink>().expect("an appsink");
+            sink.set_property("sync", false);
+            let (pictures, counter, camera) = (Arc::clone(&pictures), Arc::clone(&counter), camera.clone());
+            let new_sample = move |sink: &gst_app::AppSink| {
+                let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                let seen = seen(&sample, decodes);
+                pictures.lock().unwrap().entry(camera.clone()).or_default().push(seen);
+                counter.send_modify(|n| *n += 1);
+                Ok(gst::FlowSuccess::Ok)
+            };
+            sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
+            pipeline.add(&bin).expect("added");
+            bin.sync_state_with_parent().expect("the chain runs");
+            pad.link(&bin.static_pad("sink").expect("a sink pad")).expect("linked");
+        });
+    }
+}
+
+fn seen(sample: &gst::Sample, decoded: bool) -> Seen {
+    let caps = sample.caps().and_then(|caps| caps.structure(0));
+    let side = |name| caps.and_then(|caps| caps.get::<i32>(name).ok()).unwrap_or(0) as u32;
+    let (width, height) = (side("width"), side("height"));
+    let strip = if decoded { strip(sample, width as usize) } else { 0 };
+    Seen { at: Instant::now(), width, height, strip }
+}
+
+/// Reads the strip: blocks of 16 pixels at the width the camera captures, which is 640 or more times a whole scale.
+fn strip(sample: &gst::Sample, width: usize) -> u32 {
+    let Some(map) = sample.buffer().and_then(|buffer| buffer.map_readable().ok()) else { return 0 };
+    // The tests' cameras capture 640 or 1280 wide; smaller pictures are scaled from 640.
+    let block = if width >= 640 { 16 } else { 16 * width / 640 };
+    let stride = width.next_multiple_of(4);
+    (0..32).fold(0, |word, bit| {
+        let at = (block / 2) * stride + bit * block + block / 2;
+        word << 1 | u32::from(map.get(at).is_some_and(|luma| *luma >= 128))
+    })
+}

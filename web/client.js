@@ -1,0 +1,247 @@
+/**
+ * The portals client: meets the members of a room over a WebSocket and keeps one WebRTC connection, a "portal", with each.
+ *
+ *     import { PortalGun } from 'http://portald.local:8080/client.js';
+ *     const gun = new PortalGun({ room: 'home' });
+ *     gun.addEventListener('connection', (portal) => portal.peer.addEventListener('track', show));
+ *
+ * It has the API of the portals library and works with any portals server. With portald it also keeps connections
+ * that still stand when the roster or the socket changes, and has those renewed that do not.
+ *
+ * @module
+ */
+import { Emitter } from './emitter.js';
+import { Portal } from './portal.js';
+import { SignalingChannel } from './signaling.js';
+
+export { Portal, SignalingChannel };
+
+/** Waits between two renewals of one member's session: doubled from the first to the cap. */
+const RENEW_FIRST = 10_000;
+const RENEW_CAP = 60_000;
+/** How soon to ask again for what could not be asked for, the socket being away. */
+const RENEW_UNSENT = 2_000;
+/** Messages kept while the socket is away; the server keeps 64 for us in turn. */
+const OUTBOX = 128;
+/** Longest wait for the server's RTC configuration. On a LAN none is needed, so we do without rather than wait. */
+const RTC_LIMIT = 2_000;
+
+/** @typedef {import('./signaling.js').Info} Info */
+/** @typedef {import('./signaling.js').Member} Member */
+/** @typedef {import('./signaling.js').LinkState} LinkState */
+
+/** What the server said is wrong; `code` is `room_not_set`, `room_not_found`, `room_full` or `bad_message`. */
+export class PortalError extends Error {
+  /**
+   * @param {string} code for programs
+   * @param {string} [message] for people
+   */
+  constructor(code, message) {
+    super(message ?? code);
+    this.name = 'PortalError';
+    this.code = code;
+  }
+}
+
+/**
+ * Keeps a portal with every member of a room.
+ * Emits `connection` and `disconnection` ({@link Portal}), `info` ({@link Info}), `error` ({@link PortalError}),
+ * `state` ({@link LinkState}, why) and `debug` (text).
+ *
+ * A `connection` for a member that had one replaces it: show the new portal, forget the old one.
+ */
+export class PortalGun extends Emitter {
+  /** @type {RTCConfiguration | undefined} */
+  #rtc;
+  /** What came before the RTC configuration did. @type {(() => void)[] | undefined} */
+  #early = [];
+  /** @type {{ portal: Portal, type: string, payload: unknown }[]} */
+  #outbox = [];
+  /** @type {Map<string, { attempts: number, notBefore: number }>} */
+  #patience = new Map();
+  /** @type {string | undefined} */
+  #key;
+
+  /** @type {(member: Member) => boolean} */
+  #accept;
+
+  /**
+   * @param {{
+   *   room: string,
+   *   url?: string | URL,
+   *   rtc?: RTCConfiguration,
+   *   accept?: (member: Member) => boolean,
+   * } & import('./signaling.js').Format} options `url` is the server's portal, by default that of the server this module came from;
+   *   `rtc` is by default what that server advises; `accept` says with whom to connect, by default with everyone
+   */
+  constructor({ room, url = new URL('portal', import.meta.url), rtc, accept = () => true, ...format }) {
+    super();
+    this.#accept = accept;
+    /** Our id in the room, once we know it. @type {string | undefined} */
+    this.id = undefined;
+    /** @type {LinkState} */
+    this.state = 'connecting';
+    /** By member id. @type {Map<string, Portal>} */
+    this.portals = new Map();
+    const address = new URL(url);
+    address.searchParams.set('room', room);
+    /** The way to the server, for messages of your own. */
+    this.signaler = new SignalingChannel(address, { ...format, onState: (...change) => this.#onState(...change) });
+    this.#route();
+    if (rtc) this.#start(rtc);
+    else adviseRtc(address).then((advice) => this.#start(advice));
+  }
+
+  /** Ends every connection, leaves the room and never comes back. */
+  close() {
+    this.signaler.close();
+    for (const id of [...this.portals.keys()]) this.#end(id);
+    this.#outbox = [];
+  }
+
+  #route() {
+    this.signaler.addEventListener('info', (/** @type {Info} */ info) => this.#inOrder(() => this.#onInfo(info)));
+    this.signaler.addEventListener('error', (/** @type {any} */ error) =>
+      this.emit('error', new PortalError(String(error?.code), error?.message)));
+    for (const type of /** @type {const} */ (['description', 'candidate', 'state'])) {
+      this.signaler.addEventListener(type, (/** @type {any} */ payload, /** @type {string} */ from) =>
+        this.#inOrder(() => this.portals.get(from)?.receive(type, payload)));
+    }
+  }
+
+  /** @param {() => void} task */
+  #inOrder(task) {
+    if (this.#early) this.#early.push(task);
+    else task();
+  }
+
+  /** @param {RTCConfiguration} rtc */
+  #start(rtc) {
+    this.#rtc = rtc;
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const task of early) task();
+  }
+
+  /**
+   * @param {LinkState} state
+   * @param {string} [why]
+   */
+  #onState(state, why) {
+    if (state === this.state) return;
+    this.state = state;
+    if (why) this.emit('debug', `signalling ${state}: ${why}`);
+    this.emit('state', state, why);
+  }
+
+  /** @param {Info} info */
+  #onInfo(info) {
+    if (this.state === 'closed' || !Array.isArray(info?.members)) return;
+    // A new key is a new seat, perhaps at a restarted server that counts sessions from the start: nothing of before stands.
+    const newSeat = info.key !== undefined && info.key !== this.#key;
+    this.#key = info.key ?? this.#key;
+    this.id = info.id;
+    const members = info.members.filter((member) => this.#accept(member));
+    const listed = new Set(members.map((member) => member.id));
+    for (const id of [...this.portals.keys()]) if (!listed.has(id)) this.#end(id);
+    for (const member of members) this.#meet(member, newSeat);
+    this.#flush();
+    this.emit('info', info);
+  }
+
+  /**
+   * Keeps the connection with `member` when its session still stands, and makes a new one otherwise.
+   * @param {Member} member
+   * @param {boolean} newSeat
+   */
+  #meet(member, newSeat) {
+    const old = this.portals.get(member.id);
+    if (old && !newSeat && member.session !== undefined && member.session === old.target.session) {
+      old.target = member;
+      return;
+    }
+    old?.close();
+    try {
+      const portal = new Portal(member, this.#rtc ?? {}, {
+        post: (...message) => this.#post(...message),
+        renew: (...request) => this.#renew(...request),
+        debug: (text) => this.emit('debug', text),
+      });
+      this.portals.set(member.id, portal);
+      this.emit('connection', portal);
+    } catch (error) {
+      this.portals.delete(member.id);
+      this.emit('error', new PortalError('rtc_refused', `this browser makes no connection: ${error}`));
+    }
+  }
+
+  /** @param {string} id */
+  #end(id) {
+    const portal = this.portals.get(id);
+    this.portals.delete(id);
+    this.#patience.delete(id);
+    portal?.close();
+    this.emit('disconnection', portal);
+  }
+
+  /**
+   * Sends what a portal has to say, now or when we have our seat again.
+   * @param {Portal} portal
+   * @param {string} type
+   * @param {unknown} payload
+   */
+  #post(portal, type, payload) {
+    if (this.state === 'open' && this.signaler.send(type, payload, portal.target.id)) return;
+    // Over the limit the oldest go: their connection will not come up, and is renewed for it.
+    if (this.#outbox.push({ portal, type, payload }) > OUTBOX) this.#outbox.shift();
+  }
+
+  #flush() {
+    const waiting = this.#outbox.splice(0).filter(({ portal }) => !portal.isClosed);
+    for (const { portal, type, payload } of waiting) this.#post(portal, type, payload);
+  }
+
+  /**
+   * @param {Portal} portal
+   * @param {string} why
+   * @returns {number} milliseconds until it makes sense to ask again
+   */
+  #renew(portal, why) {
+    const { id, session } = portal.target;
+    if (this.portals.get(id) !== portal) return RENEW_CAP;
+    if (session === undefined) {
+      // A reference server has no sessions; ICE's own way is all there is.
+      if (portal.peer.connectionState === 'failed') portal.peer.restartIce();
+      return RENEW_FIRST;
+    }
+    const now = performance.now();
+    const patience = this.#patience.get(id) ?? { attempts: 0, notBefore: 0 };
+    if (now < patience.notBefore) return patience.notBefore - now;
+    if (now > patience.notBefore + RENEW_CAP) patience.attempts = 0;
+    if (this.state !== 'open' || !this.signaler.send('renew-session', session, id)) return RENEW_UNSENT;
+    const wait = Math.min(RENEW_FIRST * 2 ** patience.attempts, RENEW_CAP);
+    this.#patience.set(id, { attempts: patience.attempts + 1, notBefore: now + wait });
+    this.emit('debug', `${id}: asked for a new session: ${why}`);
+    return wait;
+  }
+}
+
+/**
+ * The RTC configuration that the server at `portal` advises; `{}` where there is none to be had.
+ * @param {URL} portal
+ * @returns {Promise<RTCConfiguration>}
+ */
+async function adviseRtc(portal) {
+  const server = new URL(portal);
+  server.protocol = server.protocol.replace(/^ws/, 'http');
+  const home = new URL(import.meta.url);
+  // Behind a proxy with a prefix, the API is where this module came from, not at the root.
+  const url = server.origin === home.origin ? new URL('api/rtc', home) : new URL('/api/rtc', server);
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(RTC_LIMIT), cache: 'no-store' });
+    const advice = response.ok ? await response.json() : {};
+    return advice && typeof advice === 'object' ? advice : {};
+  } catch {
+    return {};
+  }
+}

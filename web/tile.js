@@ -1,0 +1,243 @@
+/**
+ * One camera (or person) on the wall: its picture, and the truth about it.
+ * @module
+ */
+
+/** @typedef {import('./portal.js').Portal} Portal */
+/** @typedef {import('./portal.js').CameraState} CameraState */
+/**
+ * `live`: the picture moves · `waiting`: none has come yet · `frozen`: it has stopped moving · `problem`: the camera has one.
+ * @typedef {'live' | 'waiting' | 'frozen' | 'problem'} Phase
+ */
+
+/** A picture older than this (ms) is no longer live, and the tile says so. */
+const STALE = 2_000;
+/** So long without a picture (ms) from a camera that says it is live, and a new connection is asked for. */
+const GIVE_UP = 10_000;
+
+/** What a camera's state is called, where it explains why there is no picture. */
+const HEADLINES = new Map(Object.entries({
+  absent: 'Camera not connected',
+  stalled: 'No picture from the camera',
+  backoff: 'Camera failed, trying again',
+  disabled: 'Switched off',
+}));
+/** The same in a word or two, beside the title. */
+const BADGES = new Map(Object.entries({ absent: 'not connected', stalled: 'no picture', backoff: 'failed', disabled: 'off' }));
+
+export class Tile {
+  /** What is on the screen now, so that the page is touched only when that changes. */
+  #shown = '';
+  /** Since when a picture could have been seen: not while the page is hidden. */
+  #watchedSince = performance.now();
+  #frameRequest = 0;
+  #presentedAt = 0;
+
+  /**
+   * @param {HTMLTemplateElement} template
+   * @param {string} id the member's id
+   */
+  constructor(template, id) {
+    this.id = id;
+    this.name = id.replace(/^!/, '');
+    this.title = this.name;
+    /** Width over height. */
+    this.aspect = 16 / 9;
+    /** Width of the small rendition, in pixels of the picture. */
+    this.subWidth = 640;
+    /** @type {CameraState} */
+    this.state = { state: '' };
+    /** When the camera itself last told its state; slower news is older. */
+    this.toldAt = 0;
+    /** @type {Portal | undefined} */
+    this.portal = undefined;
+    /** Connections so far. */
+    this.connections = 0;
+    /** Pictures shown so far. */
+    this.frames = 0;
+    /** When the last one was (performance.now()). */
+    this.lastFrameAt = 0;
+    /** Longest time (ms) between two pictures; set it to 0 to measure anew. */
+    this.longestGap = 0;
+    /** @type {Phase} */
+    this.phase = 'waiting';
+
+    const fragment = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
+    this.element = /** @type {HTMLLIElement} */ (fragment.querySelector('.tile'));
+    this.video = this.#part('video', HTMLVideoElement);
+    this.button = this.#part('.open', HTMLButtonElement);
+    this.closer = this.#part('.close', HTMLAnchorElement);
+    // The attribute in the markup is not enough: a browser may start a cloned video unmuted, and then refuse to play it.
+    this.video.muted = true;
+    this.video.addEventListener('loadeddata', () => this.#awaitFrame());
+    this.video.addEventListener('resize', () => this.#measure());
+  }
+
+  /**
+   * Shows what comes over `portal` from now on. The last picture stays until there is a new one.
+   * @param {Portal} portal
+   */
+  attach(portal) {
+    this.portal = portal;
+    this.connections++;
+    const expect = (/** @type {MediaStreamTrack} */ track) => this.#await(portal, track);
+    for (const receiver of portal.peer.getReceivers()) expect(receiver.track);
+    portal.addEventListener('track', (/** @type {RTCTrackEvent} */ event) => expect(event.track));
+  }
+
+  /** The member has gone. */
+  detach() {
+    this.portal = undefined;
+  }
+
+  /** Lets go of everything; the tile is taken off the wall. */
+  remove() {
+    this.detach();
+    this.video.srcObject = null;
+    this.element.remove();
+  }
+
+  /** The page or the tile was hidden until now, and no picture could have been shown. */
+  watchAnew() {
+    this.#watchedSince = performance.now();
+    if (this.video.srcObject && this.video.paused) this.#play();
+  }
+
+  /**
+   * Says what is true now.
+   * @param {number} now performance.now()
+   * @param {boolean} watched whether pictures of this tile would be shown at all
+   */
+  update(now, watched) {
+    const age = this.frames ? now - Math.max(this.lastFrameAt, this.#watchedSince) : now - this.#watchedSince;
+    if (watched) this.phase = this.#judge(age);
+    this.#render(age);
+    const connected = this.portal?.peer.connectionState === 'connected';
+    // The client renews connections that fail; one that looks well and brings no pictures only we can tell.
+    if (watched && connected && this.state.state === 'live' && age > GIVE_UP && this.phase !== 'live') {
+      this.portal?.renew('no new picture');
+    }
+  }
+
+  /** For tests and the curious. */
+  get stats() {
+    const { name, phase, state, frames, lastFrameAt, longestGap, connections, video } = this;
+    return {
+      name, phase, state: state.state, reason: state.reason ?? null, frames, lastFrameAt, longestGap, connections,
+      connection: this.portal?.serial, width: video.videoWidth, height: video.videoHeight,
+    };
+  }
+
+  /** What the tile says instead of a picture. */
+  get headline() {
+    return this.#part('.headline', HTMLElement).textContent ?? '';
+  }
+
+  /**
+   * @param {number} age of the last picture, in ms
+   * @returns {Phase}
+   */
+  #judge(age) {
+    if (this.frames > 0 && age < STALE) return 'live';
+    if (HEADLINES.has(this.state.state)) return 'problem';
+    return this.frames > 0 ? 'frozen' : 'waiting';
+  }
+
+  /** @param {number} age */
+  #render(age) {
+    const seconds = Math.round(age / 1000);
+    const texts = {
+      live: ['', ''],
+      waiting: [this.state.state === 'opening' ? 'Opening the camera…' : 'Connecting…', this.state.reason ?? ''],
+      frozen: [`No new picture for ${duration(seconds)}`, this.state.reason ?? ''],
+      problem: [HEADLINES.get(this.state.state) ?? '', this.#explain(seconds)],
+    };
+    const [headline, reason] = texts[this.phase];
+    const badge = BADGES.get(this.state.state) ?? (this.phase === 'frozen' ? 'not live' : '');
+    const shown = [this.phase, this.state.state, this.title, headline, reason, badge].join('\n');
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    this.element.dataset.phase = this.phase;
+    this.element.dataset.state = this.state.state;
+    this.#part('.title', HTMLElement).textContent = this.title;
+    this.#part('.headline', HTMLElement).textContent = headline;
+    this.#part('.reason', HTMLElement).textContent = reason;
+    this.#part('.badge', HTMLElement).textContent = badge;
+    const truth = this.phase === 'live' ? badge || 'live' : HEADLINES.get(this.state.state) ?? headline;
+    this.button.ariaLabel = `${this.title}: ${truth}`;
+  }
+
+  /** @param {number} seconds */
+  #explain(seconds) {
+    const reason = this.state.reason ?? '';
+    if (this.frames === 0) return reason;
+    const last = `Last picture ${duration(seconds)} ago.`;
+    return reason ? `${reason.replace(/([^.!?])$/, '$1.')} ${last}` : last;
+  }
+
+  /**
+   * Shows `track` as soon as something comes over it; an empty one would blank out the last picture, if there is one.
+   * @param {Portal} portal
+   * @param {MediaStreamTrack} track
+   */
+  #await(portal, track) {
+    if (track.kind !== 'video') return;
+    const show = () => portal === this.portal && this.#show(track);
+    if (track.muted && this.frames > 0) track.addEventListener('unmute', show, { once: true });
+    else show();
+  }
+
+  /** @param {MediaStreamTrack} track */
+  #show(track) {
+    const current = this.video.srcObject;
+    if (current instanceof MediaStream && current.getTracks().includes(track)) return;
+    this.video.srcObject = new MediaStream([track]);
+    this.#play();
+  }
+
+  #play() {
+    // Refused where a phone saves power; the next time the page is looked at it is tried again.
+    this.video.play().catch(() => {});
+  }
+
+  #awaitFrame() {
+    this.video.cancelVideoFrameCallback(this.#frameRequest);
+    this.#frameRequest = this.video.requestVideoFrameCallback((now, { presentationTime }) => {
+      if (this.#presentedAt > this.#watchedSince) {
+        this.longestGap = Math.max(this.longestGap, presentationTime - this.#presentedAt);
+      }
+      this.#presentedAt = presentationTime;
+      this.lastFrameAt = now;
+      this.frames++;
+      this.#awaitFrame();
+    });
+  }
+
+  #measure() {
+    const { videoWidth, videoHeight } = this.video;
+    if (!videoWidth || !videoHeight) return;
+    const aspect = videoWidth / videoHeight;
+    if (Math.abs(aspect - this.aspect) < 0.01) return;
+    this.aspect = aspect;
+    this.element.dispatchEvent(new Event('aspect', { bubbles: true }));
+  }
+
+  /**
+   * @template {Element} T
+   * @param {string} selector
+   * @param {new () => T} kind
+   * @returns {T}
+   */
+  #part(selector, kind) {
+    const part = this.element.querySelector(selector);
+    if (!(part instanceof kind)) throw new Error(`the tile's template has no ${selector}`);
+    return part;
+  }
+}
+
+/** @param {number} seconds */
+function duration(seconds) {
+  if (seconds < 90) return `${seconds} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 3600)} h`;
+}

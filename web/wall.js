@@ -1,0 +1,424 @@
+/**
+ * The wall page: a tile for every camera of a room (`?room=`), or one camera alone (`?camera=`).
+ *
+ * For tests and the curious there is `window.portald = { gun, tiles, wall }`: the {@link PortalGun}; the tiles by member id
+ * (a camera's is `!` + its name), each with `stats` (see tile.js) and `video`; and the wall itself.
+ *
+ * @module
+ */
+import { PortalGun } from './client.js';
+import { bestGrid, commonAspect, gridLine } from './layout.js';
+import { Tile } from './tile.js';
+
+/** How often the tiles are held against the clock (ms): fine enough to tell a picture 2 s old. */
+const TICK = 500;
+/** How often the daemon is asked about its cameras (ms); they tell their viewers themselves, this is for the rest. */
+const POLL = 5_000;
+/** Longest wait for an answer of the API (ms). */
+const API_LIMIT = 4_000;
+/** A link lost for less (ms) is nobody's business. */
+const LINK_PATIENCE = 1_000;
+/** A tile this much wider than the small rendition asks for the full one. */
+const UPSCALE = 1.2;
+
+/**
+ * A camera as `/api/cameras` lists it.
+ * @typedef {{ name: string, title: string, rooms: string[], state: string, reason?: string, since?: number,
+ *   renditions?: { name: string, width: number, height: number }[] }} Camera
+ */
+
+/** @typedef {import('./portal.js').Portal} Portal */
+/** @typedef {import('./portal.js').CameraState} CameraState */
+/** Something to do: what to type or write, and what that does. @typedef {[string, string]} Step */
+
+const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+class Wall {
+  /** By member id. @type {Map<string, Tile>} */
+  tiles = new Map();
+  /** The tile that is shown large. @type {Tile | undefined} */
+  large = undefined;
+  /** What the server refused, until it takes us. @type {import('./client.js').PortalError | undefined} */
+  #refusal;
+  /** Whether we know what cameras there are. */
+  #told = false;
+  #lostSince = performance.now();
+  #columns = 1;
+  /** What each connection was last asked to send. @type {WeakMap<object, string>} */
+  #asked = new WeakMap();
+  #grid = byId('grid');
+  #template = /** @type {HTMLTemplateElement} */ (byId('tile'));
+
+  /**
+   * @param {string} room
+   * @param {string | null} only the name of the one camera to show
+   */
+  constructor(room, only) {
+    this.room = room;
+    this.only = only;
+    setText(byId('room'), only ?? room);
+    document.title = `${only ?? room} · camera wall`;
+    const path = document.querySelector('meta[name=portald-path]')?.getAttribute('content') ?? '/portal';
+    this.gun = new PortalGun({
+      room,
+      url: new URL(path, location.href),
+      accept: (member) => only === null || member.id === `!${only}`,
+    });
+    this.#followGun();
+    this.#followPage();
+    this.#poll();
+    setInterval(() => this.#tick(), TICK);
+    setInterval(() => document.hidden || this.#poll(), POLL);
+  }
+
+  #followGun() {
+    const { gun } = this;
+    gun.addEventListener('connection', (/** @type {Portal} */ portal) => {
+      // A person has a tile once there is something to show; a camera has one always.
+      if (portal.isCamera) this.#tileOf(portal.target).attach(portal);
+      else portal.addEventListener('track', () => this.#introduce(portal));
+      portal.addEventListener('state', (/** @type {CameraState} */ state) => this.#hear(portal.target.id, state));
+    });
+    gun.addEventListener('disconnection', (/** @type {Portal} */ portal) => {
+      const tile = this.tiles.get(portal.target.id);
+      tile?.detach();
+      if (tile && !portal.isCamera) this.#remove(tile);
+    });
+    gun.addEventListener('info', () => {
+      this.#refusal = undefined;
+      this.#poll();
+    });
+    gun.addEventListener('state', (/** @type {string} */ state) => {
+      this.#lostSince = state === 'open' ? 0 : this.#lostSince || performance.now();
+      this.#tick();
+    });
+    gun.addEventListener('error', (/** @type {import('./client.js').PortalError} */ error) => {
+      this.#refusal = error;
+      this.#tick();
+    });
+  }
+
+  #followPage() {
+    new ResizeObserver(() => this.#arrange()).observe(byId('stage'));
+    this.#grid.addEventListener('aspect', () => this.#arrange());
+    document.addEventListener('keydown', (event) => this.#onKey(event));
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) return;
+      for (const tile of this.tiles.values()) tile.watchAnew();
+      this.#poll();
+    });
+    // A phone's "back" leaves the large picture, not the wall.
+    addEventListener('popstate', () => this.#enlarge(this.tiles.get(history.state?.large)));
+  }
+
+  /** @param {Portal} portal */
+  #introduce(portal) {
+    const tile = this.#tileOf(portal.target);
+    if (tile.portal !== portal) tile.attach(portal);
+  }
+
+  /**
+   * @param {string} id
+   * @param {CameraState} state
+   */
+  #hear(id, state) {
+    const tile = this.tiles.get(id);
+    if (!tile) return;
+    tile.state = state;
+    tile.toldAt = performance.now();
+    this.#tick();
+  }
+
+  async #poll() {
+    const asked = performance.now();
+    const cameras = await getJson('api/cameras');
+    if (!Array.isArray(cameras)) return;
+    this.#told = true;
+    const here = cameras.filter((camera) => this.#shows(camera));
+    for (const camera of here) this.#describe(camera, asked);
+    const known = new Set(here.map((camera) => `!${camera.name}`));
+    for (const tile of [...this.tiles.values()]) {
+      if (!known.has(tile.id) && !tile.portal) this.#remove(tile);
+    }
+    this.#sort(here);
+    this.#tick();
+  }
+
+  /** @param {Camera} camera */
+  #shows(camera) {
+    return camera.rooms?.includes(this.room) && (this.only === null || this.only === camera.name);
+  }
+
+  /**
+   * @param {Camera} camera
+   * @param {number} asked when (performance.now()) the daemon was asked
+   */
+  #describe({ name, title, state, reason, since, renditions = [] }, asked) {
+    const tile = this.#tileOf({ id: `!${name}`, title });
+    tile.title = title;
+    // The camera's own word is the newer one when it came while the answer was under way.
+    if (asked > tile.toldAt) tile.state = { state, reason, since };
+    const main = renditions.find((rendition) => rendition.name === 'main');
+    tile.subWidth = renditions.find((rendition) => rendition.name === 'sub')?.width ?? tile.subWidth;
+    if (main && tile.frames === 0 && main.height > 0) tile.aspect = main.width / main.height;
+    if (this.only !== null) setText(byId('room'), title);
+  }
+
+  /**
+   * The tile of a member; a new one if it has none yet.
+   * @param {{ id: string, title?: string }} member
+   */
+  #tileOf({ id, title }) {
+    let tile = this.tiles.get(id);
+    if (tile) return tile;
+    tile = new Tile(this.#template, id);
+    tile.title = title ?? (id.startsWith('!') ? tile.name : 'Guest');
+    this.tiles.set(id, tile);
+    this.#furnish(tile);
+    this.#grid.append(tile.element);
+    if (this.only !== null || history.state?.large === id) this.#enlarge(tile);
+    this.#arrange();
+    return tile;
+  }
+
+  /** @param {Tile} tile */
+  #furnish(tile) {
+    const wall = new URL('./', location.href);
+    wall.searchParams.set('room', this.room);
+    tile.closer.href = wall.href;
+    tile.button.addEventListener('click', () => (this.large === tile ? this.#back() : this.#open(tile)));
+    tile.closer.addEventListener('click', (event) => {
+      if (this.only !== null) return;
+      event.preventDefault();
+      this.#back();
+    });
+  }
+
+  /** @param {Tile} tile */
+  #remove(tile) {
+    this.tiles.delete(tile.id);
+    tile.remove();
+    if (this.large === tile) this.#back();
+    this.#arrange();
+  }
+
+  /**
+   * Puts the tiles in the daemon's order, everybody else behind.
+   * @param {Camera[]} cameras
+   */
+  #sort(cameras) {
+    const rank = new Map(cameras.map((camera, index) => [`!${camera.name}`, index]));
+    const before = [...this.tiles.values()];
+    const sorted = before.toSorted((a, b) => (rank.get(a.id) ?? Infinity) - (rank.get(b.id) ?? Infinity) || 0);
+    if (sorted.every((tile, index) => tile === before[index])) return;
+    this.tiles.clear();
+    for (const tile of sorted) this.tiles.set(tile.id, tile);
+    // Moving a video about in the document pauses it, so only those out of place are moved, and all are started again.
+    sorted.forEach((tile, index) => {
+      const there = this.#grid.children[index];
+      if (there !== tile.element) this.#grid.insertBefore(tile.element, there ?? null);
+    });
+    for (const tile of sorted) tile.watchAnew();
+    this.#arrange();
+  }
+
+  /** @param {Tile} tile */
+  #open(tile) {
+    if (this.large) history.replaceState({ large: tile.id }, '');
+    else history.pushState({ large: tile.id }, '');
+    this.#enlarge(tile);
+  }
+
+  #back() {
+    if (this.only !== null) return;
+    if (history.state?.large) history.back();
+    else this.#enlarge(undefined);
+  }
+
+  /**
+   * Shows one tile large, or all of them.
+   * @param {Tile | undefined} tile
+   */
+  #enlarge(tile) {
+    const left = this.large;
+    this.large = tile;
+    for (const other of this.tiles.values()) {
+      other.element.classList.toggle('large', other === tile);
+      other.closer.hidden = other !== tile;
+      other.watchAnew();
+    }
+    this.#grid.classList.toggle('alone', this.only !== null);
+    (tile ?? left)?.button.focus({ preventScroll: true });
+    this.#tick();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.key === 'Escape' && this.large) return this.#back();
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns }[event.key];
+    if (step === undefined || this.only !== null) return;
+    event.preventDefault();
+    const tiles = [...this.tiles.values()];
+    const at = tiles.findIndex((tile) => tile.element.contains(document.activeElement));
+    const next = tiles[at < 0 ? 0 : at + step];
+    if (!next) return;
+    if (this.large) this.#open(next);
+    else next.button.focus();
+  }
+
+  /** Fits the grid to the stage. */
+  #arrange() {
+    const count = this.tiles.size;
+    if (count === 0) return;
+    const { width, height } = byId('stage').getBoundingClientRect();
+    const gap = parseFloat(getComputedStyle(this.#grid).columnGap);
+    const tiles = [...this.tiles.values()];
+    const grid = bestGrid(count, width, height, commonAspect(tiles.map((tile) => tile.aspect)), gap);
+    this.#columns = grid.columns;
+    this.#grid.classList.toggle('scrolls', grid.scrolls);
+    this.#grid.style.gridTemplateColumns = `repeat(${2 * grid.columns}, ${(grid.tileWidth - gap) / 2}px)`;
+    this.#grid.style.gridAutoRows = `${grid.tileHeight}px`;
+    tiles.forEach((tile, index) => {
+      tile.element.style.gridColumnStart = String(gridLine(index, count, grid.columns) ?? 'auto');
+    });
+  }
+
+  #tick() {
+    const now = performance.now();
+    for (const tile of this.tiles.values()) {
+      const before = tile.phase;
+      tile.update(now, !document.hidden && (!this.large || this.large === tile));
+      if (tile.phase !== before && before !== 'waiting') this.#say(tile);
+      this.#ask(tile);
+    }
+    this.#summarise(now);
+    this.#advise();
+  }
+
+  /** @param {Tile} tile */
+  #say(tile) {
+    setText(byId('said'), tile.button.ariaLabel ?? '');
+  }
+
+  /**
+   * Asks for the rendition that suits the tile's size, when that is not what was asked for last.
+   * @param {Tile} tile
+   */
+  #ask(tile) {
+    const { portal } = tile;
+    if (!portal?.isCamera) return;
+    const pixels = tile.element.clientWidth * devicePixelRatio;
+    const quality = tile === this.large || pixels > tile.subWidth * UPSCALE ? 'main' : 'sub';
+    if (this.#asked.get(portal) === quality || this.gun.state !== 'open') return;
+    if (this.gun.signaler.send('quality', quality, tile.id)) this.#asked.set(portal, quality);
+  }
+
+  /** @param {number} now */
+  #summarise(now) {
+    const cameras = [...this.tiles.values()].filter((tile) => tile.id.startsWith('!'));
+    const live = cameras.filter((tile) => tile.phase === 'live').length;
+    const all = cameras.length;
+    setText(byId('summary'), this.only !== null || all === 0 ? '' : live === all ? `${all} live` : `${live} of ${all} live`);
+    const lost = this.#lostSince > 0 && now - this.#lostSince > LINK_PATIENCE;
+    byId('link').hidden = !lost || this.#refusal !== undefined;
+    if (lost) setText(byId('link'), live > 0 ? 'Reconnecting to the server; pictures go on' : 'Server not reached, trying again');
+  }
+
+  /** What to do when there is nothing to show. */
+  #advise() {
+    const advice = this.tiles.size > 0 && !this.#refusal?.code.startsWith('room_') ? undefined : this.#advice();
+    byId('notice').hidden = advice === undefined;
+    this.#grid.hidden = advice !== undefined;
+    if (!advice) return;
+    setText(byId('notice-title'), advice.title);
+    setText(byId('notice-text'), advice.text);
+    const list = byId('notice-steps');
+    if (list.textContent !== advice.steps.flat().join('')) list.replaceChildren(...advice.steps.map(stepItem));
+  }
+
+  /** @returns {{ title: string, text: string, steps: Step[] } | undefined} */
+  #advice() {
+    const refusal = this.#refusal?.code;
+    if (refusal === 'room_full') {
+      return { title: 'This room is full', text: 'As many are watching as the server allows. It is tried again.', steps: [] };
+    }
+    if (refusal?.startsWith('room_')) {
+      return {
+        title: `There is no room “${this.room}” here`,
+        text: 'Choose another at the top, or add it to portald.toml:',
+        steps: [[`[room.${this.room}]`, '']],
+      };
+    }
+    if (!this.#told) {
+      return this.#lostSince > 0 && performance.now() - this.#lostSince > LINK_PATIENCE
+        ? { title: 'The server cannot be reached', text: 'The wall appears as soon as it answers.', steps: [] }
+        : undefined;
+    }
+    if (this.only !== null) {
+      return {
+        title: `There is no camera “${this.only}” in this room`,
+        text: 'Cameras are named in portald.toml, as [camera.NAME].',
+        steps: [['portald devices', 'lists what is plugged in']],
+      };
+    }
+    return {
+      title: 'No camera yet',
+      text: 'Plug a camera into this box and it appears here by itself. Otherwise, on the box:',
+      steps: [
+        ['portald devices', 'lists the cameras that were found'],
+        ['portald run --demo', 'shows two test cameras'],
+        ['portald.toml', 'names cameras in [camera.NAME] tables'],
+      ],
+    };
+  }
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** @param {Step} step */
+function stepItem([code, text]) {
+  const item = document.createElement('li');
+  item.append(Object.assign(document.createElement('code'), { textContent: code }), text);
+  return item;
+}
+
+/**
+ * @param {string} path of the daemon's API
+ * @returns {Promise<unknown>} undefined when there is no answer
+ */
+async function getJson(path) {
+  try {
+    const response = await fetch(path, { signal: AbortSignal.timeout(API_LIMIT), cache: 'no-store' });
+    return response.ok ? await response.json() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param {string} current the room shown */
+async function showRooms(current) {
+  const rooms = /** @type {{ name: string }[]} */ (await roomsAnswer) ?? [];
+  if (rooms.length < 2) return;
+  const links = rooms.map(({ name }) => {
+    const link = Object.assign(document.createElement('a'), { textContent: name, href: `?room=${encodeURIComponent(name)}` });
+    if (name === current) link.ariaCurrent = 'page';
+    return link;
+  });
+  byId('rooms').replaceChildren(...links);
+}
+
+const wanted = new URLSearchParams(location.search);
+const roomsAnswer = getJson('api/rooms').then((rooms) => (Array.isArray(rooms) ? rooms : []));
+// `home` is the room of a box whose rooms nobody configured, and the usual name of the first one; the API sorts by name.
+const names = (await roomsAnswer).map(({ name }) => name);
+const room = wanted.get('room') ?? (names.includes('home') ? 'home' : names[0] ?? 'home');
+const wall = new Wall(room, wanted.get('camera'));
+Object.assign(window, { portald: { gun: wall.gun, tiles: wall.tiles, wall } });
+showRooms(room);
