@@ -34,10 +34,10 @@ test: build $(NODE_MODULES) ## every test that needs no virtual machine
 
 test-vm: build $(NODE_MODULES) ## a virtual machine with the stock kernel's vivid cameras (needs root)
 	$(INSTALL) test vm
-	tests/vm/test-vm
+	tests/vm/run.sh
 
 soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
-	PORTALD_SOAK_ROUNDS=10000 cargo test --locked --release --test it -- --exact churn::rounds --nocapture
+	PORTALD_TEST_ROUNDS=10000 cargo test --locked --release --test it -- --exact churn::rounds --nocapture
 
 bench: build $(NODE_MODULES) ## figures as a table, JSON and SVG in benches/out
 	cargo bench --locked --bench wall

@@ -163,7 +163,7 @@ async fn find_cameras(settings: &mut Settings, demo: bool) {
     }
     if settings.cameras.is_empty() {
         warn!(
-            "no camera is configured and none was found: add a [camera.NAME] table to /etc/portald/portald.toml"
+            "no camera is configured and none was found: add a [camera.NAME] table to the configuration, or plug one in and start portald again"
         );
     }
 }
@@ -226,15 +226,16 @@ fn urls(listen: SocketAddr) -> Vec<String> {
         socket.connect("192.0.2.1:9")?;
         socket.local_addr()
     });
-    if let Ok(IpAddr::V4(address)) = chosen.map(|address| address.ip()) {
-        if !address.is_loopback() && !address.is_unspecified() {
-            urls.push(format!("http://{address}:{port}/"));
-        }
+    if let Ok(IpAddr::V4(address)) = chosen.map(|address| address.ip())
+        && !address.is_loopback()
+        && !address.is_unspecified()
+    {
+        urls.push(format!("http://{address}:{port}/"));
     }
     urls
 }
 
-/// Sessions first (their publishers end with them), then cameras, then sockets.
+/// All were told at once; a camera's publishers end its sessions while its supervisor closes the device.
 async fn end(tasks: Vec<JoinHandle<()>>, serving: JoinHandle<()>) {
     let ended = timeout(END_LIMIT, async {
         for task in tasks {

@@ -9,21 +9,13 @@ use crate::daemon::{self, StartError};
 use crate::media::encode::Recipe;
 use crate::media::probe::{self, Device};
 use crate::media::{Timeline, has_element};
-use crate::modes::Mode;
 use crate::template::{Template, Values};
 
 /// Everything found.
 #[derive(Debug, Serialize)]
 struct Found {
-    cameras: Vec<CameraFound>,
+    cameras: Vec<Device>,
     encoders: Vec<EncoderFound>,
-}
-
-#[derive(Debug, Serialize)]
-struct CameraFound {
-    #[serde(flatten)]
-    device: Device,
-    modes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,10 +39,7 @@ pub fn list(json: bool) -> Result<String, StartError> {
     Timeline::start()?;
     let templates = daemon::templates()?;
     let encoders = ["h264", "vp8"].iter().flat_map(|codec| templates.encoders(codec)).map(encoder).collect();
-    let cameras = probe::devices()
-        .into_iter()
-        .map(|device| CameraFound { modes: device.modes.iter().map(Mode::to_string).collect(), device })
-        .collect();
+    let cameras = probe::devices();
     let found = Found { cameras, encoders };
     if json {
         return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
@@ -89,15 +78,9 @@ fn in_words(found: &Found) -> String {
         text.push_str("no V4L2 camera found (a test camera is always there: source = \"test\")\n");
     }
     for camera in &found.cameras {
-        let CameraFound { device, modes } = camera;
-        let _ = writeln!(
-            text,
-            "camera {}: {}\n  source = \"{}\"",
-            device.name,
-            device.title,
-            device.path.display()
-        );
-        let _ = writeln!(text, "  now {}", device.node.display());
+        let Device { name, title, path, node, modes } = camera;
+        let _ = writeln!(text, "camera {name}: {title}\n  source = \"{}\"", path.display());
+        let _ = writeln!(text, "  now {}", node.display());
         for mode in modes {
             let _ = writeln!(text, "  {mode}");
         }

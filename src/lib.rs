@@ -20,24 +20,25 @@
 //! Signalling knows nothing of GStreamer: a camera is a room member over a channel, as a browser is over a socket.
 //! Modules in reading order:
 
-#[cfg(feature = "media")]
-pub mod cli;
+pub mod proto;
 pub mod config;
+pub mod modes;
+pub mod template;
+pub mod hub;
+pub mod status;
+pub mod server;
+pub mod shutdown;
+#[cfg(feature = "media")]
+pub mod media;
+#[cfg(feature = "media")]
+pub mod session;
+#[cfg(feature = "media")]
+pub mod publisher;
+pub mod log;
+pub mod systemd;
+#[cfg(feature = "media")]
+pub mod devices;
 #[cfg(feature = "media")]
 pub mod daemon;
 #[cfg(feature = "media")]
-pub mod devices;
-pub mod hub;
-pub mod log;
-#[cfg(feature = "media")]
-pub mod media;
-pub mod modes;
-pub mod proto;
-#[cfg(feature = "media")]
-pub mod publisher;
-pub mod server;
-#[cfg(feature = "media")]
-pub mod session;
-pub mod status;
-pub mod systemd;
-pub mod template;
+pub mod cli;

@@ -7,10 +7,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::config::Wish;
 
 /// One size that a device offers in one format.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mode {
     /// How pictures come.
     pub format: Format,
@@ -41,7 +43,8 @@ impl fmt::Display for Mode {
 }
 
 /// How a device sends its pictures.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Uncompressed; the name is GStreamer's: `NV12`, `YUY2`.
     Raw(String),
@@ -52,7 +55,8 @@ pub enum Format {
 }
 
 /// The rates that a device offers at one size, as fractions of frames per second.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rates {
     /// Just these.
     List(Vec<(u32, u32)>),

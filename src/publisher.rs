@@ -17,9 +17,10 @@ use crate::proto::ids::{Kind, MemberId, Name};
 use crate::proto::message::{ClientMessage, ServerMessage};
 use crate::proto::roster::{Change, Roster};
 use crate::session::{Inbound, Session, Viewer};
+use crate::shutdown::ending;
 use crate::status::State;
 
-/// Sessions one camera may have. 64 were measured on two cores of a server; a Pi 4 core carries 10–15 at 2 Mbit/s.
+/// Sessions one camera may have in one room. 64 were measured on two cores of a server; a Pi 4 core carries 10–15 at 2 Mbit/s.
 pub const MAX_SESSIONS: usize = 100;
 /// Wait before a room that closed on us is joined again.
 const REJOIN: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub async fn run(camera: Camera, room: Name, hub: Hub, mut shutdown: watch::Rece
         let publisher = Publisher {
             condition: camera.condition(),
             camera: camera.clone(),
+            room: room.clone(),
             hub: sender,
             roster: Roster::new(),
             sessions: HashMap::new(),
@@ -64,6 +66,7 @@ enum Ended {
 
 struct Publisher {
     camera: Camera,
+    room: Name,
     condition: watch::Receiver<Condition>,
     hub: hub::Sender,
     roster: Roster,
@@ -101,11 +104,8 @@ impl Publisher {
             }
             ServerMessage::Relay { kind, payload, from } => self.route(&kind, &payload, &from),
             ServerMessage::Error(code, text) => {
-                warn!(
-                    "camera {}: the room refused it: {code} {}",
-                    self.camera.settings().name,
-                    text.unwrap_or_default()
-                );
+                let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
+                warn!(camera, room; "camera {camera}: room {room} refused it: {code} {}", text.unwrap_or_default());
             }
             ServerMessage::Pong(_) => {}
         }
@@ -154,14 +154,14 @@ impl Publisher {
             "quality" => read(payload).map(Inbound::Quality),
             _ => return,
         };
-        let camera = self.camera.settings().name.as_str();
+        let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
         let Some(message) = message else {
-            debug!(camera, peer = from.as_str(); "camera {camera}: a `{kind}` of {from} is not one; ignored");
+            debug!(camera, room, peer = from.as_str(); "camera {camera}: a `{kind}` of {from} is not one; ignored");
             return;
         };
         let Some((_, session)) = self.sessions.get(from) else { return };
         if !session.send(message) {
-            debug!(camera, peer = from.as_str(); "camera {camera}: {from} floods its session, or it has ended");
+            debug!(camera, room, peer = from.as_str(); "camera {camera}: {from} floods its session, or it has ended");
             self.sessions.remove(from);
         }
     }
@@ -176,11 +176,6 @@ impl Publisher {
     async fn tell(&self, viewer: &MemberId, condition: &Condition) {
         self.hub.send(ClientMessage::relay("state", condition, viewer)).await;
     }
-}
-
-/// Returns when the daemon ends. The guard that `wait_for` gives must not live across an await.
-async fn ending(shutdown: &mut watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|ending| *ending).await.is_ok();
 }
 
 fn read<T: DeserializeOwned>(payload: &RawValue) -> Option<T> {

@@ -10,19 +10,22 @@ use tokio::time::{interval, sleep_until};
 
 use crate::hub;
 use crate::media::MediaError;
-use crate::media::camera::Camera;
+use crate::media::camera::{Attendance, Camera};
 use crate::media::fanout::Subscription;
 use crate::media::peer::{Peer, PeerEvent};
 use crate::media::plan::Rendition;
 use crate::proto::ids::{MemberId, Session as Number};
 use crate::proto::message::{Candidate, ClientMessage, Description, Quality};
-use crate::proto::negotiation::{Codec, Input, Limits, LossReason, Negotiation, Output};
+use crate::proto::negotiation::{Codec, IgnoreReason, Input, Limits, LossReason, Negotiation, Output};
 use crate::template::Values;
 
 /// Messages from the viewer that may wait. Its candidates and descriptions are a few dozen in all.
 const INBOX: usize = 64;
 /// How long a viewer that is sent frames may report nothing. Chromium reports every 0.2–1.5 s, GStreamer every 5 s.
 const SILENCE: u32 = 10;
+/// After a rollback Chromium 156 sometimes gathers no candidate and stays unconnected for good; then a fresh connection
+/// helps, and waiting does not. Uneven, so that several cameras do not renew a stock page's connections in turn.
+const AFTER_GLARE: Duration = Duration::from_millis(4700);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -69,7 +72,6 @@ impl Session {
 }
 
 async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::Receiver<Inbound>) {
-    let _attendance = camera.attend();
     let (timeline, name) = (camera.timeline().clone(), format!("viewer-{}", viewer.tag));
     let made = spawn_blocking(move || Peer::new(&timeline, &name)).await;
     let (peer, events) = match made {
@@ -85,8 +87,11 @@ async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::R
         hub,
         negotiation,
         peer: Arc::clone(&peer),
+        attendance: None,
         quality: Quality::Auto,
         media: None,
+        glare: false,
+        begun: Instant::now(),
         unheard: 0,
         ended: false,
     };
@@ -111,8 +116,14 @@ struct Task {
     hub: hub::Sender,
     negotiation: Negotiation,
     peer: Arc<Peer>,
+    /// From the viewer's first word on: a page that shows another camera of the room never answers this one, and must
+    /// not have its device opened.
+    attendance: Option<Attendance>,
     quality: Quality,
     media: Option<Media>,
+    /// Whether the viewer offered while our offer was under way, and so had to roll back.
+    glare: bool,
+    begun: Instant,
     /// Seconds for which it was sent frames and said nothing.
     unheard: u32,
     ended: bool,
@@ -126,20 +137,29 @@ impl Task {
             let deadline = self.negotiation.poll_timeout();
             tokio::select! {
                 message = messages.recv() => match message {
-                    Some(Inbound::Description(description)) => self.feed(Input::Remote(description)).await,
-                    Some(Inbound::Candidate(candidate)) => self.feed(Input::RemoteCandidate(candidate)).await,
-                    Some(Inbound::Quality(quality)) => self.set_quality(quality),
+                    Some(message) => self.on_message(message).await,
                     None => break,
                 },
                 Some(event) = events.recv() => self.on_event(event).await,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     self.feed(Input::Tick).await;
                 }
-                _ = look.tick() => self.check_silence().await,
+                _ = look.tick() => self.look().await,
             }
         }
         let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
         debug!(camera, peer; "camera {camera}: session with {peer} ended");
+    }
+
+    async fn on_message(&mut self, message: Inbound) {
+        if self.attendance.is_none() {
+            self.attendance = Some(self.camera.attend());
+        }
+        match message {
+            Inbound::Description(description) => self.feed(Input::Remote(description)).await,
+            Inbound::Candidate(candidate) => self.feed(Input::RemoteCandidate(candidate)).await,
+            Inbound::Quality(quality) => self.set_quality(quality),
+        }
     }
 
     async fn on_event(&mut self, event: PeerEvent) {
@@ -185,6 +205,7 @@ impl Task {
                 self.ended = true;
             }
             Output::Ignored(reason) => {
+                self.glare |= reason == IgnoreReason::Glare;
                 let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
                 debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
             }
@@ -210,6 +231,15 @@ impl Task {
         if let Some(media) = &mut self.media {
             self.camera.change(&mut media.subscription, rendition(quality), media.codec);
         }
+    }
+
+    /// What only time can tell: a viewer that is stuck, or gone.
+    async fn look(&mut self) {
+        if self.media.is_none() && self.glare && self.begun.elapsed() > AFTER_GLARE {
+            self.warn("not connected after a rollback; trying again");
+            return self.renew().await;
+        }
+        self.check_silence().await;
     }
 
     /// Ends a session whose viewer is sent frames and has not been heard for a while. One that gets nothing has

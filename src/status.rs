@@ -97,10 +97,18 @@ pub struct RenditionStatus {
     pub framerate: f64,
     /// Asked of the encoder, in kbit/s.
     pub bitrate: u32,
-    /// Whether it is being encoded now.
+    /// Whether it is being encoded now; `false` while its encoder waits to be tried again.
     pub running: bool,
     /// How many watch this rendition.
     pub viewers: usize,
+    /// Frames encoded since the daemon started.
+    pub frames: u64,
+    /// Key frames among them.
+    pub keyframes: u64,
+    /// Key frames asked for, requests close together counted once.
+    pub keyframe_requests: u64,
+    /// Frames not given to viewers that were behind.
+    pub dropped: u64,
 }
 
 /// The table of cameras; a cheap handle, the same for every clone.

@@ -364,7 +364,7 @@ class Wall {
     }
     return {
       title: 'No camera yet',
-      text: 'Plug a camera into this box and it appears here by itself. Otherwise, on the box:',
+      text: 'Plug a camera into this box and start portald again, or name one in its configuration. On the box:',
       steps: [
         ['portald devices', 'lists the cameras that were found'],
         ['portald run --demo', 'shows two test cameras'],
@@ -402,6 +402,16 @@ async function getJson(path) {
   }
 }
 
+/**
+ * The room of a page that names none: `home`, as in the default config, else one with a camera, else any.
+ * @param {{ name: string, members?: { kind: string }[] }[]} rooms
+ */
+function defaultRoom(rooms) {
+  const isHome = (/** @type {{ name: string }} */ { name }) => name === 'home';
+  const hasCamera = (/** @type {typeof rooms[number]} */ { members }) => members?.some(({ kind }) => kind === 'camera');
+  return (rooms.find(isHome) ?? rooms.find(hasCamera) ?? rooms[0])?.name ?? 'home';
+}
+
 /** @param {string} current the room shown */
 async function showRooms(current) {
   const rooms = /** @type {{ name: string }[]} */ (await roomsAnswer) ?? [];
@@ -416,9 +426,7 @@ async function showRooms(current) {
 
 const wanted = new URLSearchParams(location.search);
 const roomsAnswer = getJson('api/rooms').then((rooms) => (Array.isArray(rooms) ? rooms : []));
-// `home` is the room of a box whose rooms nobody configured, and the usual name of the first one; the API sorts by name.
-const names = (await roomsAnswer).map(({ name }) => name);
-const room = wanted.get('room') ?? (names.includes('home') ? 'home' : names[0] ?? 'home');
+const room = wanted.get('room') ?? defaultRoom(await roomsAnswer);
 const wall = new Wall(room, wanted.get('camera'));
 Object.assign(window, { portald: { gun: wall.gun, tiles: wall.tiles, wall } });
 showRooms(room);

@@ -1,5 +1,6 @@
 //! A camera's raw pictures: one pipeline `source ! appsink`, and the encoders that are fed from it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,20 +12,37 @@ use tokio::sync::mpsc;
 
 use super::{MediaError, Timeline, stamp};
 
-/// What a running pipeline tells its camera.
+/// Which of a camera's pipelines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The device's.
+    Capture,
+    /// The encoder's of the rendition with this index.
+    Encoder(usize),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Capture => "capture",
+            Self::Encoder(_) => "encoder",
+        })
+    }
+}
+
+/// A running pipeline broke, or ended, which none should.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// It broke; the words are GStreamer's.
-    Error {
-        /// Which pipeline.
-        origin: &'static str,
-        /// Error and debug text.
-        error: gst::glib::Error,
-        /// More of it, for the log.
-        debug: String,
-    },
-    /// It ended, which no camera should.
-    Ended(&'static str),
+pub(crate) struct Event {
+    /// Which.
+    pub(crate) origin: Origin,
+    /// Why, in GStreamer's words.
+    why: String,
+}
+
+impl From<Event> for MediaError {
+    fn from(event: Event) -> Self {
+        Self::pipeline(event.origin.to_string(), event.why)
+    }
 }
 
 /// When something last came by, readable from any thread.
@@ -128,7 +146,7 @@ impl Capture {
         };
         sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
         let capture = Self { pipeline, pulse, dropped };
-        play(&capture.pipeline, "capture", events)?;
+        play(&capture.pipeline, Origin::Capture, events)?;
         Ok(capture)
     }
 
@@ -165,27 +183,24 @@ pub(crate) fn by_name<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str
         .ok_or_else(|| MediaError::pipeline("pipeline", format!("has no element `{name}` of the right kind")))
 }
 
-/// Starts a pipeline whose errors go to `events`, and waits until it runs.
+/// Starts a pipeline whose end goes to `events`, and waits until it runs.
 pub(crate) fn play(
     pipeline: &gst::Pipeline,
-    origin: &'static str,
+    origin: Origin,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), MediaError> {
-    let bus = pipeline.bus().ok_or_else(|| MediaError::pipeline(origin, "has no bus"))?;
+    let bus = pipeline.bus().ok_or_else(|| MediaError::pipeline(origin.to_string(), "has no bus"))?;
     let (sender, first) = (events.clone(), Arc::new(Mutex::new(None::<String>)));
     let heard = Arc::clone(&first);
     // Messages are turned into events at once and dropped: a bus that keeps them keeps the pipeline.
     bus.set_sync_handler(move |_, message| {
-        let event = match message.view() {
-            gst::MessageView::Error(e) => {
-                let debug = e.debug().map(|d| d.to_string()).unwrap_or_default();
-                heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(words(&e.error(), &debug));
-                Event::Error { origin, error: e.error(), debug }
-            }
-            gst::MessageView::Eos(_) => Event::Ended(origin),
+        let why = match message.view() {
+            gst::MessageView::Error(e) => words(&e.error(), &e.debug().unwrap_or_default()),
+            gst::MessageView::Eos(_) => "the stream ended".to_owned(),
             _ => return gst::BusSyncReply::Drop,
         };
-        let _ = sender.try_send(event);
+        heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.clone());
+        let _ = sender.try_send(Event { origin, why });
         gst::BusSyncReply::Drop
     });
     let started = pipeline.set_state(gst::State::Playing).and_then(|_| {
@@ -194,7 +209,7 @@ pub(crate) fn play(
     });
     started.map(|_| ()).map_err(|error| {
         let said = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        MediaError::pipeline(origin, said.unwrap_or_else(|| error.to_string()))
+        MediaError::pipeline(origin.to_string(), said.unwrap_or_else(|| error.to_string()))
     })
 }
 

@@ -7,7 +7,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::mpsc;
 
-use super::capture::{Event, Outlets, Pulse, build, by_name, play, stop};
+use super::capture::{Event, Origin, Outlets, Pulse, build, by_name, play, stop};
 use super::fanout::{Fanout, Frame};
 use super::{MediaError, Timeline};
 
@@ -66,6 +66,7 @@ impl Encoder {
         recipe: &Recipe,
         outlets: &Outlets,
         fanout: &Arc<Fanout>,
+        origin: Origin,
         events: &mpsc::Sender<Event>,
     ) -> Result<Self, MediaError> {
         let pipeline = build("encoder", &recipe.pipeline())?;
@@ -97,18 +98,12 @@ impl Encoder {
             fanout: Arc::clone(fanout),
             pulse,
         };
-        play_encoder(&encoder.pipeline, events)?;
+        // An encoder prerolls only with its first picture, so it is not waited for.
+        sink.set_property("async", false);
+        play(&encoder.pipeline, origin, events)?;
         outlets.add(input);
         Ok(encoder)
     }
-}
-
-/// An encoder prerolls only with its first picture, so it is not waited for.
-fn play_encoder(pipeline: &gst::Pipeline, events: &mpsc::Sender<Event>) -> Result<(), MediaError> {
-    if let Some(sink) = pipeline.by_name("out") {
-        sink.set_property("async", false);
-    }
-    play(pipeline, "encoder", events)
 }
 
 impl Drop for Encoder {

@@ -10,6 +10,7 @@ pub mod peer;
 pub mod plan;
 mod playout_delay;
 pub mod probe;
+mod running;
 mod stamp;
 
 use gstreamer as gst;
@@ -22,7 +23,7 @@ pub enum MediaError {
     #[error("GStreamer does not start: {0}")]
     Init(gst::glib::Error),
     /// An element is not installed.
-    #[error("GStreamer element `{element}` is missing (GStreamer {version} is installed)")]
+    #[error("GStreamer element `{element}` is missing ({version} is installed)")]
     MissingElement {
         /// The element's name.
         element: String,
@@ -172,3 +173,6 @@ impl Timeline {
         self.clock.time().saturating_sub(self.base)
     }
 }
+
+#[cfg(test)]
+mod tests;

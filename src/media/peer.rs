@@ -4,9 +4,9 @@
 //! may block for some milliseconds (up to a second the first time in a process): call [`Peer::new`],
 //! [`Peer::start_media`] and [`Peer::stop`] from a blocking thread.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 use gstreamer::glib;
@@ -28,6 +28,10 @@ const H264_PT: i32 = 96;
 const VP8_PT: i32 = 98;
 /// Id of the playout-delay extension in our offers.
 const PLAYOUT_DELAY_ID: u32 = 1;
+/// Youngest ICE agent that is stopped. One stopped right after it began to gather, as for a viewer that leaves at once,
+/// is sometimes never freed, with a socket for each address: on 1.22 with libnice 0.1.21 one in fifteen to twenty, also
+/// when its gathering state says complete, and none of sixty after this time.
+const GATHERING: Duration = Duration::from_millis(700);
 /// Events that may wait for the session. A viewer's candidates are a few dozen; more is a peer gone wild.
 const EVENTS: usize = 256;
 
@@ -41,6 +45,8 @@ pub struct Peer {
     /// Beats with every packet from the viewer.
     heard: Arc<Pulse>,
     playout_delay: AtomicBool,
+    /// When our description was set, upon which webrtcbin gathers candidates.
+    gathers: OnceLock<Instant>,
     stopped: bool,
 }
 
@@ -95,7 +101,8 @@ impl Peer {
         transceiver.set_property("fec-type", gst_webrtc::WebRTCFECType::None);
         transceiver.set_property("codec-preferences", offered_caps());
         let playout_delay = AtomicBool::new(false);
-        let peer = Self { pipeline, webrtc, pad, events, heard, playout_delay, stopped: false };
+        let gathers = OnceLock::new();
+        let peer = Self { pipeline, webrtc, pad, events, heard, playout_delay, gathers, stopped: false };
         peer.watch_bus();
         peer.pipeline
             .set_state(gst::State::Playing)
@@ -124,6 +131,7 @@ impl Peer {
 
     /// Sets our own description.
     pub fn set_local(&self, generation: Generation, description: &Description) {
+        let _ = self.gathers.set(Instant::now());
         self.set("set-local-description", generation, description, None);
     }
 
@@ -226,7 +234,7 @@ impl Peer {
     /// answer came.
     pub fn stop(mut self) {
         self.stopped = true;
-        stop(&self.pipeline);
+        tear_down(&self.pipeline, self.gathers.get().copied());
     }
 
     /// Turns the pipeline's errors into events and drops every other message: a bus that keeps messages keeps the
@@ -247,10 +255,18 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if !self.stopped {
             // Whoever drops it may be a tokio worker, which must not block, or a callback, where this deadlocks.
-            let pipeline = self.pipeline.clone();
-            std::thread::spawn(move || stop(&pipeline));
+            let (pipeline, gathers) = (self.pipeline.clone(), self.gathers.get().copied());
+            std::thread::spawn(move || tear_down(&pipeline, gathers));
         }
     }
+}
+
+/// Stops a viewer's pipeline, but not too soon after it began to gather; see [`GATHERING`].
+fn tear_down(pipeline: &gst::Pipeline, gathers: Option<Instant>) {
+    if let Some(since) = gathers {
+        std::thread::sleep(GATHERING.saturating_sub(since.elapsed()));
+    }
+    stop(pipeline);
 }
 
 /// Spends what the first webrtcbin of a process costs (an RSA key, plug-ins: 0.1–1.5 s, 18 MB) before a viewer waits.

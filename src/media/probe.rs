@@ -24,7 +24,6 @@ pub struct Device {
     /// The device node it is now.
     pub node: PathBuf,
     /// What it offers.
-    #[serde(skip)]
     pub modes: Vec<Mode>,
 }
 
@@ -46,6 +45,7 @@ pub fn devices() -> Vec<Device> {
         })
         .collect();
     found.sort_by_key(|device| (device.node.as_os_str().len(), device.node.clone()));
+    tell_apart(&mut found);
     found
 }
 
@@ -85,7 +85,11 @@ pub fn modes(path: &Path, wish: &Wish) -> Result<Vec<Mode>, MediaError> {
 /// The modes in a pad's caps; a range of sizes is offered at the one nearest to `wish`.
 fn modes_of(caps: &gst::Caps, wish: &Wish) -> Vec<Mode> {
     let mut modes = Vec::new();
-    for structure in caps.iter() {
+    for (structure, features) in caps.iter_with_features() {
+        // What is not whole pictures in system memory (DMABuf on 1.26, interlaced fields) is not what we capture.
+        if !features.is_equal(gst::CAPS_FEATURES_MEMORY_SYSTEM_MEMORY.as_ref()) {
+            continue;
+        }
         let formats: Vec<Format> = match structure.name().as_str() {
             "video/x-raw" => strings(structure, "format").into_iter().map(Format::Raw).collect(),
             "image/jpeg" => vec![Format::Mjpeg],
@@ -93,31 +97,55 @@ fn modes_of(caps: &gst::Caps, wish: &Wish) -> Vec<Mode> {
             _ => continue,
         };
         let Some(framerates) = rates(structure) else { continue };
-        let Some((width, height)) = sizes(structure, wish) else { continue };
-        modes.extend(formats.into_iter().map(|format| Mode {
-            format,
-            width,
-            height,
-            framerates: framerates.clone(),
-        }));
+        for (width, height) in sizes(structure, wish) {
+            modes.extend(formats.iter().map(|format| Mode {
+                format: format.clone(),
+                width,
+                height,
+                framerates: framerates.clone(),
+            }));
+        }
     }
     modes
 }
 
-/// The sizes a structure stands for: one, or of a range the one nearest to the wish.
-fn sizes(structure: &gst::StructureRef, wish: &Wish) -> Option<(u32, u32)> {
-    let side = |name: &str| -> Option<(u32, u32, u32)> {
-        if let Ok(value) = structure.get::<i32>(name) {
-            let value = u32::try_from(value).ok()?;
-            return Some((value, value, 1));
-        }
-        let range = structure.get::<gst::IntRange<i32>>(name).ok()?;
-        let number = |n: i32| u32::try_from(n).ok();
-        Some((number(range.min())?, number(range.max())?, number(range.step())?))
+/// The sizes a structure stands for: every pair of those listed (1.26 folds sizes into lists), and of ranges the one
+/// nearest to the wish.
+fn sizes(structure: &gst::StructureRef, wish: &Wish) -> Vec<(u32, u32)> {
+    let (widths, heights) = (sides(structure, "width"), sides(structure, "height"));
+    let pairs = widths.iter().flat_map(|width| heights.iter().map(move |height| (*width, *height)));
+    let size = |(width, height): (Side, Side)| {
+        let range = SizeRange {
+            min: (width.min, height.min),
+            max: (width.max, height.max),
+            step: (width.step, height.step),
+        };
+        range.nearest(wish)
     };
-    let (width, height) = (side("width")?, side("height")?);
-    let range = SizeRange { min: (width.0, height.0), max: (width.1, height.1), step: (width.2, height.2) };
-    Some(range.nearest(wish))
+    pairs.map(size).collect()
+}
+
+/// One value of `width` or `height`, or a range of them.
+#[derive(Clone, Copy)]
+struct Side {
+    min: u32,
+    max: u32,
+    step: u32,
+}
+
+fn sides(structure: &gst::StructureRef, field: &str) -> Vec<Side> {
+    let number = |n: i32| u32::try_from(n).ok();
+    let one = |n: i32| number(n).map(|n| Side { min: n, max: n, step: 1 });
+    if let Ok(value) = structure.get::<i32>(field) {
+        return one(value).into_iter().collect();
+    }
+    if let Ok(list) = structure.get::<gst::List>(field) {
+        return list.iter().filter_map(|value| one(value.get().ok()?)).collect();
+    }
+    let Ok(range) = structure.get::<gst::IntRange<i32>>(field) else { return Vec::new() };
+    let side =
+        || Some(Side { min: number(range.min())?, max: number(range.max())?, step: number(range.step())? });
+    side().into_iter().collect()
 }
 
 fn rates(structure: &gst::StructureRef) -> Option<Rates> {
@@ -139,6 +167,23 @@ fn strings(structure: &gst::StructureRef, field: &str) -> Vec<String> {
     }
     let list = structure.get::<gst::List>(field);
     list.map(|list| list.iter().filter_map(|value| value.get().ok()).collect()).unwrap_or_default()
+}
+
+/// Gives each camera a name of its own: long names that were cut may have become the same.
+fn tell_apart(found: &mut [Device]) {
+    for index in 1..found.len() {
+        let (before, rest) = found.split_at_mut(index);
+        let Some(device) = rest.first_mut() else { return };
+        let taken = |name: &str| before.iter().any(|other| other.name == name);
+        let mut number = 2;
+        while device.name.is_empty() || taken(&device.name) {
+            let ending = format!("-{number}");
+            device.name.truncate(crate::proto::ids::MAX_NAME - ending.len());
+            device.name =
+                format!("{}{ending}", device.name.trim_end_matches('-')).trim_matches('-').to_owned();
+            number += 1;
+        }
+    }
 }
 
 /// The name under /dev/v4l that stays with the camera; its number does not.
@@ -181,6 +226,23 @@ mod tests {
         );
         assert_eq!(name("/dev/v4l/by-path/platform-vivid.0-video-index0"), "platform-vivid-0");
         assert_eq!(name("/dev/video0"), "video0");
+    }
+
+    #[test]
+    fn cameras_whose_names_are_cut_alike_are_told_apart() {
+        let device = |name: &str| Device {
+            name: name.into(),
+            title: String::new(),
+            path: PathBuf::new(),
+            node: PathBuf::new(),
+            modes: Vec::new(),
+        };
+        let long = "x".repeat(40);
+        let mut found = [device(&long), device(&long), device(&long), device("b")];
+        tell_apart(&mut found);
+        let names: std::collections::BTreeSet<_> = found.iter().map(|device| device.name.clone()).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert!(names.iter().all(|name| crate::proto::ids::Name::new(name.clone()).is_ok()), "{names:?}");
     }
 
     #[test]

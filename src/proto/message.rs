@@ -161,7 +161,7 @@ impl ServerMessage {
 }
 
 /// `info`: the receiver's own id and its roster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {
     /// The receiver's id.
     pub id: MemberId,
@@ -170,6 +170,13 @@ pub struct Info {
     /// The key of the receiver's seat; only in the first `info` to a client that opened with `sessions=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+impl fmt::Debug for Info {
+    /// Without the key, which is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Info").field("id", &self.id).field("members", &self.members).finish_non_exhaustive()
+    }
 }
 
 /// One entry of a roster. Only `id` and `polite` come from a reference server.

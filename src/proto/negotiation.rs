@@ -22,7 +22,7 @@ pub use io::{CloseReason, Codec, Generation, IgnoreReason, Input, Limits, LossRe
 use self::candidate::RemoteCandidate;
 use self::terms::{Agreed, AnswerFault, Offer, OfferFault};
 use super::message::{Candidate, Description, SdpKind};
-use super::sdp::{normal_fingerprint, without_candidates};
+use super::sdp::normal_fingerprint;
 
 /// The machine. Feed it what happens, do what it says.
 #[derive(Debug)]
@@ -164,9 +164,10 @@ impl Negotiation {
             Ok(offer) => offer,
             Err(defect) => return self.close(CloseReason::Failed(format!("unusable offer: {defect}"))),
         };
-        let description = Description { kind: SdpKind::Offer, sdp: offer.sdp.clone() };
+        let ours = Description { kind: SdpKind::Offer, sdp: sdp.to_owned() };
+        let sent = Description { kind: SdpKind::Offer, sdp: offer.sdp.clone() };
         self.state = State::AwaitingAnswer { offer, held: Vec::new() };
-        vec![Output::SetLocal(self.next_generation(), description.clone()), Output::Send(description)]
+        vec![Output::SetLocal(self.next_generation(), ours), Output::Send(sent)]
     }
 
     fn remote_set(&mut self, generation: Generation) -> Vec<Output> {
@@ -222,13 +223,13 @@ impl Negotiation {
             // For the browser all is settled: it will not answer again.
             Err(AnswerFault::Unusable(defect)) => return self.close(CloseReason::BadAnswer(defect)),
         };
+        let answer = Description { kind: SdpKind::Answer, sdp: offer.for_webrtcbin(sdp) };
         let terms = Terms { offer: offer.clone(), agreed };
         let held = std::mem::take(held);
         self.state = State::Applying { terms, proven: false };
         // A browser that gathers before it answers writes its candidates into the answer; they must pass the same
         // checks as others.
         let written: Vec<_> = candidate::in_description(sdp).take(self.limits.remote_candidates).collect();
-        let answer = Description { kind: SdpKind::Answer, sdp: without_candidates(sdp) };
         let mut outputs = vec![Output::SetRemote(self.next_generation(), answer)];
         for candidate in held.into_iter().map(Ok).chain(written) {
             outputs.push(candidate.map_or_else(Output::Ignored, |candidate| self.take_candidate(candidate)));

@@ -1,5 +1,6 @@
 //! The wall's files, compiled in: no path of a request ever reaches the file system.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use warp::http::{HeaderMap, StatusCode, header};
@@ -18,6 +19,8 @@ pub(super) struct Asset {
     shared: bool,
 }
 
+/// The path that index.html is written with.
+const DEFAULT_PATH: &str = "/portal";
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -45,8 +48,10 @@ const fn shared(path: &'static str, content: &'static str) -> Asset {
 
 impl Asset {
     /// The file, or 304 when `request` says that the browser has it.
-    pub(super) fn response(&self, request: &HeaderMap) -> Response {
-        let tag = self.tag();
+    /// `portals` is the WebSocket's path, which the page is told.
+    pub(super) fn response(&self, request: &HeaderMap, portals: &str) -> Response {
+        let content = self.content(portals);
+        let tag = tag(&content);
         let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let fresh = known
             .flat_map(|list| list.split(','))
@@ -55,7 +60,7 @@ impl Asset {
         let mut response = if fresh {
             respond(StatusCode::NOT_MODIFIED, self.content_type, "")
         } else {
-            respond(StatusCode::OK, self.content_type, self.content)
+            respond(StatusCode::OK, self.content_type, content.into_owned())
         };
         let headers = response.headers_mut();
         // Asked for again each time: a page and its scripts must never be of two versions.
@@ -67,11 +72,22 @@ impl Asset {
         response
     }
 
-    fn tag(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        self.content.hash(&mut hasher);
-        format!("\"{:016x}\"", hasher.finish())
+    /// Only the page itself has something to fill in.
+    fn content(&self, portals: &str) -> Cow<'static, str> {
+        if self.content_type == HTML && portals != DEFAULT_PATH {
+            let quoted = portals.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+            let (was, is) = (format!("content=\"{DEFAULT_PATH}\""), format!("content=\"{quoted}\""));
+            Cow::Owned(self.content.replace(&was, &is))
+        } else {
+            Cow::Borrowed(self.content)
+        }
     }
+}
+
+fn tag(content: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
 }
 
 #[cfg(test)]
@@ -81,16 +97,19 @@ mod tests {
     #[test]
     fn a_browser_that_has_the_file_is_told_so() {
         let asset = &ASSETS[0];
-        for known in
-            [asset.tag(), format!("W/{}", asset.tag()), format!("\"x\", {}", asset.tag()), "*".into()]
-        {
+        for known in [
+            tag(asset.content),
+            format!("W/{}", tag(asset.content)),
+            format!("\"x\", {}", tag(asset.content)),
+            "*".into(),
+        ] {
             let mut request = HeaderMap::new();
             insert(&mut request, header::IF_NONE_MATCH, &known);
-            assert_eq!(asset.response(&request).status(), StatusCode::NOT_MODIFIED, "{known}");
+            assert_eq!(asset.response(&request, DEFAULT_PATH).status(), StatusCode::NOT_MODIFIED, "{known}");
         }
         let mut request = HeaderMap::new();
         insert(&mut request, header::IF_NONE_MATCH, "\"other\"");
-        assert_eq!(asset.response(&request).status(), StatusCode::OK);
+        assert_eq!(asset.response(&request, DEFAULT_PATH).status(), StatusCode::OK);
     }
 
     #[test]

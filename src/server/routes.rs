@@ -79,7 +79,7 @@ async fn answer(request: Request, context: Arc<Context>) -> Response {
         return wrong_method(&request.method);
     }
     if let Some(asset) = asset {
-        return asset.response(&request.headers);
+        return asset.response(&request.headers, &context.site.path);
     }
     match api::response(path, &context).await {
         Some(response) => response,

@@ -225,6 +225,51 @@ export async function allLive(page, cameras = CAMERAS) {
 }
 
 /**
+ * From here on, remembers the connections of a wall's cameras and writes down every tile that stops being live.
+ * @param {import('playwright-core').Page} wall
+ */
+export function watchTiles(wall) {
+  return wall.evaluate(() => {
+    const tiles = [...window.portald.tiles.values()];
+    window.watched = { peers: new Map(tiles.map((tile) => [tile.id, tile.portal.peer])), lapses: [] };
+    const watch = new MutationObserver((changes) => {
+      for (const { target } of changes) if (target.dataset.phase !== 'live') window.watched.lapses.push(target.innerText);
+    });
+    watch.observe(document.getElementById('grid'), { subtree: true, attributeFilter: ['data-phase'] });
+  });
+}
+
+/**
+ * What has become of the tiles since {@link watchTiles}: which cameras have another connection (RTCPeerConnection
+ * object) than then, and what tiles said when they were not live.
+ * @param {import('playwright-core').Page} wall
+ * @returns {Promise<{ rebuilt: string[], lapses: string[] }>}
+ */
+export function changesOf(wall) {
+  return wall.evaluate(() => {
+    const { peers, lapses } = window.watched;
+    const rebuilt = [...peers].filter(([id, peer]) => window.portald.tiles.get(id)?.portal?.peer !== peer);
+    return { rebuilt: rebuilt.map(([id]) => id.slice(1)), lapses };
+  });
+}
+
+/** Nothing at all, as {@link changesOf} says it. */
+export const UNCHANGED = { rebuilt: [], lapses: [] };
+
+/**
+ * Waits until every tile has shown `count` more pictures.
+ * @param {import('playwright-core').Page} wall
+ * @param {number} count
+ */
+export async function moreFrames(wall, count) {
+  const start = await tilesOf(wall);
+  await until(`${count} more pictures`, async () => {
+    const now = await tilesOf(wall);
+    return Object.keys(start).every((name) => now[name].frames >= start[name].frames + count);
+  }, () => tilesOf(wall));
+}
+
+/**
  * What the picture of a camera says of itself, on a wall or on a member's page; undefined when there is none.
  * @param {import('playwright-core').Page} page
  * @param {string} name

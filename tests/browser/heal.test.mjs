@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
 import {
-  allLive, CAMERAS, Daemon, faultsOf, keepPicture, launchBrowser, openPage, showsCamera, tilesOf, until, Wire,
+  allLive, CAMERAS, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, moreFrames, openPage, showsCamera, tilesOf,
+  UNCHANGED, until, watchTiles, Wire,
 } from './harness.mjs';
 
 let browser;
@@ -41,7 +42,7 @@ test('a lost socket is told and costs no picture and no connection', async () =>
   const wire = await Wire.to(daemon.port);
   const wall = await openPage(browser, wire.url);
   await allLive(wall);
-  await mark(wall);
+  await watchTiles(wall);
   const id = await wall.evaluate(() => window.portald.gun.id);
 
   wire.cut();
@@ -52,9 +53,8 @@ test('a lost socket is told and costs no picture and no connection', async () =>
 
   await until('the seat to be taken again', () => wall.evaluate(() => window.portald.gun.state === 'open'));
   await moreFrames(wall, 10);
-  assert.deepEqual(await marked(wall), CAMERAS.map(() => true), 'the same connections');
+  assert.deepEqual(await changesOf(wall), UNCHANGED);
   assert.equal(await wall.evaluate(() => window.portald.gun.id), id, 'the same seat');
-  assert.deepEqual(await wall.evaluate(() => window.phases), [], 'tiles that said they were not live');
   await until('the page to say that all is well', () => wall.locator('#link').isHidden());
   await wall.context().close();
   wire.close();
@@ -63,20 +63,20 @@ test('a lost socket is told and costs no picture and no connection', async () =>
 test('a socket closed again and again is always opened again, with the same seat', async () => {
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
-  await mark(wall);
+  await watchTiles(wall);
   for (let loss = 0; loss < 5; loss++) {
     await wall.evaluate(() => window.portald.gun.signaler.reconnect());
     assert.notEqual(await wall.evaluate(() => window.portald.gun.state), 'open');
     await until('the seat to be taken again', () => wall.evaluate(() => window.portald.gun.state === 'open'));
   }
   await moreFrames(wall, 10);
-  assert.deepEqual(await marked(wall), CAMERAS.map(() => true), 'the same connections');
+  assert.deepEqual(await changesOf(wall), UNCHANGED);
 });
 
 test('a connection that failed is replaced by a new one, the others stay', async () => {
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
-  await mark(wall);
+  await watchTiles(wall);
   await wall.evaluate(() => window.portald.tiles.get('!bravo').portal.renew('a test asked for it'));
   await until('another connection', async () => (await tilesOf(wall)).bravo.connections === 2);
   await until('its picture', () => wall.evaluate(() => {
@@ -84,31 +84,5 @@ test('a connection that failed is replaced by a new one, the others stay', async
     return tile.video.srcObject?.getTracks().some((track) => tile.portal.peer.getReceivers().some((r) => r.track === track));
   }));
   await showsCamera(wall, 'bravo');
-  assert.deepEqual(await marked(wall), [true, false, true]);
+  assert.deepEqual((await changesOf(wall)).rebuilt, ['bravo']);
 });
-
-/** Remembers the connections of all tiles, and writes down every tile that stops being live. */
-function mark(wall) {
-  return wall.evaluate(() => {
-    window.marked = new WeakSet([...window.portald.tiles.values()].map((tile) => tile.portal.peer));
-    window.phases = [];
-    const watch = new MutationObserver((changes) => {
-      for (const { target } of changes) if (target.dataset.phase !== 'live') window.phases.push(target.innerText);
-    });
-    watch.observe(document.getElementById('grid'), { subtree: true, attributeFilter: ['data-phase'] });
-  });
-}
-
-/** Which tiles still have the connection they had. */
-function marked(wall) {
-  return wall.evaluate(() => [...window.portald.tiles.values()].map((tile) => window.marked.has(tile.portal.peer)));
-}
-
-/** Waits until every tile has shown `count` more pictures. */
-async function moreFrames(wall, count) {
-  const start = await tilesOf(wall);
-  await until(`${count} more pictures`, async () => {
-    const now = await tilesOf(wall);
-    return CAMERAS.every((name) => now[name].frames >= start[name].frames + count);
-  }, () => tilesOf(wall));
-}

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import {
-  allLive, CAMERAS, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, openMember, openPage, servePages,
-  showsCamera, SUB, tilesOf, until,
+  allLive, CAMERAS, cameraTable, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, moreFrames, openMember,
+  openPage, servePages, showsCamera, SUB, tilesOf, UNCHANGED, until, watchTiles,
 } from './harness.mjs';
 
 let browser;
@@ -57,14 +57,14 @@ withDaemon('four pages show three cameras each, every picture the right one, mov
 withDaemon('a click shows one camera large and sharp, Escape shows all again', async (daemon) => {
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
-  const connections = await connectionsOf(wall);
+  await watchTiles(wall);
   await wall.getByRole('button', { name: /Camera bravo/ }).click();
   await showsCamera(wall, 'bravo', [MAIN]);
   await keepPicture(wall, 'large');
   await wall.keyboard.press('Escape');
   await showsCamera(wall, 'bravo', [SUB]);
   for (const name of CAMERAS) await showsCamera(wall, name, [SUB]);
-  assert.deepEqual(await connectionsOf(wall), connections, 'quality changes without a new connection');
+  assert.deepEqual((await changesOf(wall)).rebuilt, [], 'quality changes without a new connection');
 });
 
 withDaemon('one camera alone has nothing sent by the others', async (daemon) => {
@@ -79,8 +79,7 @@ withDaemon('one camera alone has nothing sent by the others', async (daemon) => 
 withDaemon('pages that come and go neither interrupt, rebuild nor freeze the tiles of another', async (daemon) => {
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
-  const connections = await connectionsOf(wall);
-  await watchPhases(wall);
+  await watchTiles(wall);
   const quiet = await longestGaps(wall, () => moreFrames(wall, QUIET_FRAMES));
   const busy = await longestGaps(wall, async () => {
     for (let round = 0; round < ROUNDS; round++) {
@@ -89,8 +88,7 @@ withDaemon('pages that come and go neither interrupt, rebuild nor freeze the til
     }
   });
   await keepPicture(wall, 'after-churn');
-  assert.deepEqual(await connectionsOf(wall), connections, 'the same connections');
-  assert.deepEqual(await wall.evaluate(() => window.phases), [], 'tiles that said they were not live');
+  assert.deepEqual(await changesOf(wall), UNCHANGED);
   for (const name of CAMERAS) {
     const limit = Math.max(4 * quiet[name], TOLERATED_GAP);
     assert.ok(busy[name] < limit, `${name}: ${busy[name]} ms without a picture; quiet: ${quiet[name]} ms`);
@@ -103,7 +101,7 @@ withDaemon('in a mesh room a stock client rebuilds at every coming and going, an
   await allLive(wall);
   const stock = await openMember(browser, pages, daemon, { room: 'mesh', client: 'stock' });
   await showsAllTo(stock);
-  const connections = await connectionsOf(wall);
+  await watchTiles(wall);
   const helper = await openPage(browser, pages.url + 'member.js');
   for (let round = 0; round < ROUNDS; round++) {
     for (const change of [joinRoom, leaveRoom]) {
@@ -114,8 +112,7 @@ withDaemon('in a mesh room a stock client rebuilds at every coming and going, an
     }
   }
   await showsAllTo(stock);
-  assert.deepEqual(await connectionsOf(wall), connections, 'the same connections');
-  await allLive(wall);
+  assert.deepEqual(await changesOf(wall), UNCHANGED);
 });
 
 withDaemon('a stock client without sessions, which only watches, sees every camera', async (daemon) => {
@@ -187,40 +184,11 @@ withDaemon('tiles lie within the window, none upon another, at every size of scr
   }
 });
 
-/** Marks the connections of a wall's cameras at the first call; later calls tell which of them are still the same. */
-function connectionsOf(wall) {
-  return wall.evaluate(() => {
-    window.marked ??= new WeakSet([...window.portald.tiles.values()].map((tile) => tile.portal.peer));
-    const cameras = [...window.portald.tiles.values()].filter((tile) => tile.id.startsWith('!'));
-    return cameras.map(({ name, connections, portal }) => ({ name, connections, same: window.marked.has(portal.peer) }));
-  });
-}
-
-/** Writes down every tile that stops being live. */
-function watchPhases(wall) {
-  return wall.evaluate(() => {
-    window.phases = [];
-    const watch = new MutationObserver((changes) => {
-      for (const { target } of changes) if (target.dataset.phase !== 'live') window.phases.push(target.innerText);
-    });
-    watch.observe(document.getElementById('grid'), { subtree: true, attributeFilter: ['data-phase'] });
-  });
-}
-
 /** The longest time without a new picture on each tile while `during` runs. */
 async function longestGaps(wall, during) {
   await wall.evaluate(() => window.portald.tiles.forEach((tile) => { tile.longestGap = 0; }));
   await during();
   return Object.fromEntries(Object.values(await tilesOf(wall)).map(({ name, longestGap }) => [name, longestGap]));
-}
-
-/** Waits until every tile has shown `count` more pictures. */
-async function moreFrames(wall, count) {
-  const start = await tilesOf(wall);
-  await until(`${count} more pictures`, async () => {
-    const now = await tilesOf(wall);
-    return Object.keys(start).every((name) => now[name].frames >= start[name].frames + count);
-  }, () => tilesOf(wall));
 }
 
 async function wallComesAndGoes(daemon) {

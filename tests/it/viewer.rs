@@ -1,8 +1,9 @@
 //! A viewer without a browser: a WebSocket client and a receiving webrtcbin, for tests and benchmarks.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use gstreamer as gst;
@@ -13,6 +14,11 @@ use gstreamer_webrtc as gst_webrtc;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// How long a connection may bring no picture. A session's own limit is 10 s.
+const RETRY: Duration = Duration::from_secs(15);
 
 /// How a viewer behaves.
 #[derive(Debug, Clone)]
@@ -35,14 +41,21 @@ pub(crate) struct Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { sessions: true, decodes: false, answers: true, deaf: false, camera: None, no_h264: false, quality: None }
+        Self {
+            sessions: true,
+            decodes: false,
+            answers: true,
+            deaf: false,
+            camera: None,
+            no_h264: false,
+            quality: None,
+        }
     }
 }
 
 /// One picture, as seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
-    pub(crate) at: Instant,
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// The strip of the test camera; 0 when not decoded.
@@ -72,6 +85,7 @@ pub(crate) struct Viewer {
     pub(crate) infos: watch::Receiver<u64>,
     /// Conditions that cameras told, newest last: (camera, state, reason).
     pub(crate) conditions: Arc<Mutex<Vec<(String, String, String)>>>,
+    offers: Arc<AtomicUsize>,
     out: mpsc::UnboundedSender<Out>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -93,16 +107,20 @@ impl Viewer {
         let (info_counter, infos) = watch::channel(0u64);
         let pictures = Pictures::default();
         let conditions = Arc::new(Mutex::new(Vec::new()));
+        let offers = Arc::new(AtomicUsize::new(0));
         let state = State {
+            offers: Arc::clone(&offers),
             conduct,
             out: out.clone(),
             pictures: Arc::clone(&pictures),
             counter: Arc::new(counter),
             connections: HashMap::new(),
+            wanted: HashMap::new(),
         };
         let told = Arc::clone(&conditions);
         let task = tokio::spawn(async move {
             let mut state = state;
+            let mut retry = tokio::time::interval(RETRY / 4);
             loop {
                 tokio::select! {
                     message = read.next() => {
@@ -110,7 +128,10 @@ impl Viewer {
                         let Message::Text(text) = message else { continue };
                         let message: Value = serde_json::from_str(&text).expect("the server sends JSON");
                         match message["type"].as_str() {
-                            Some("info") => info_counter.send_modify(|n| *n += 1),
+                            Some("info") => {
+                                state.on_info(&message["info"]);
+                                info_counter.send_modify(|n| *n += 1);
+                            }
                             Some("state") => {
                                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                                 let entry = (text(&message["from"]), text(&message["state"]["state"]), text(&message["state"]["reason"]));
@@ -119,16 +140,22 @@ impl Viewer {
                             _ => state.on_message(&message),
                         }
                     }
+                    _ = retry.tick() => state.retry(),
                     out = outbox.recv() => match out {
                         Some(Out::Text(text)) => if write.send(Message::text(text)).await.is_err() { break },
-                        Some(Out::Close) | None => { let _ = write.close().await; break }
+                        Some(Out::Close) | None => {
+                            // 1000: it leaves, and will not be back for its seat.
+                            let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+                            let _ = write.send(Message::Close(Some(normal))).await;
+                            break
+                        }
                     }
                 }
             }
             let connections = std::mem::take(&mut state.connections);
             tokio::task::spawn_blocking(move || drop(connections)).await.ok();
         });
-        Self { pictures, count, infos, conditions, out, task }
+        Self { pictures, count, infos, conditions, offers, out, task }
     }
 
     /// Sends a frame of its own making.
@@ -147,6 +174,11 @@ impl Viewer {
         self.pictures.lock().unwrap().get(&format!("!{camera}")).cloned().unwrap_or_default()
     }
 
+    /// Offers it was made, by all cameras.
+    pub(crate) fn offers(&self) -> usize {
+        self.offers.load(Ordering::Relaxed)
+    }
+
     /// Closes the socket and stops.
     pub(crate) async fn leave(self) {
         let _ = self.out.send(Out::Close);
@@ -161,11 +193,14 @@ impl Viewer {
 }
 
 struct State {
+    offers: Arc<AtomicUsize>,
     conduct: Conduct,
     out: mpsc::UnboundedSender<Out>,
     pictures: Pictures,
     counter: Arc<watch::Sender<u64>>,
     connections: HashMap<String, Connection>,
+    /// Session numbers by camera, since when, and the pictures of it seen before.
+    wanted: HashMap<String, (u64, Instant, usize)>,
 }
 
 struct Connection {
@@ -184,6 +219,37 @@ impl Drop for Connection {
 }
 
 impl State {
+    fn on_info(&mut self, info: &Value) {
+        for member in info["members"].as_array().into_iter().flatten() {
+            let (Some(id), Some(number)) = (member["id"].as_str(), member["session"].as_u64()) else {
+                continue;
+            };
+            if self.wanted.get(id).is_none_or(|(known, ..)| *known != number) {
+                self.wanted.insert(id.to_owned(), (number, Instant::now(), self.seen(id)));
+            }
+        }
+    }
+
+    fn seen(&self, camera: &str) -> usize {
+        self.pictures.lock().unwrap().get(camera).map_or(0, Vec::len)
+    }
+
+    /// Asks for another connection where one has brought nothing for long, as a page does: on a machine that is busy
+    /// enough no time limit of the daemon is long enough.
+    fn retry(&self) {
+        let patient = !self.conduct.sessions || !self.conduct.answers || self.conduct.deaf;
+        let mut renewals = Vec::new();
+        for (camera, (number, since, before)) in &self.wanted {
+            let ours = self.conduct.camera.as_ref().is_none_or(|only| *camera == format!("!{only}"));
+            if !patient && ours && since.elapsed() > RETRY && self.seen(camera) == *before {
+                renewals.push(json!({"type": "renew-session", "renew-session": number, "target": camera}));
+            }
+        }
+        for renewal in renewals {
+            let _ = self.out.send(Out::Text(renewal.to_string()));
+        }
+    }
+
     fn on_message(&mut self, message: &Value) {
         let Some(from) = message["from"].as_str() else { return };
         if self.conduct.camera.as_ref().is_some_and(|camera| from != format!("!{camera}")) {
@@ -191,6 +257,7 @@ impl State {
         }
         match message["type"].as_str() {
             Some("description") if message["description"]["type"] == "offer" && self.conduct.answers => {
+                self.offers.fetch_add(1, Ordering::Relaxed);
                 if let Some(quality) = self.conduct.quality {
                     let wish = json!({"type": "quality", "quality": quality, "target": from});
                     let _ = self.out.send(Out::Text(wish.to_string()));
@@ -206,7 +273,9 @@ impl State {
             }
             Some("candidate") if !self.conduct.deaf => {
                 let candidate = &message["candidate"];
-                if let (Some(connection), Some(text)) = (self.connections.get(from), candidate["candidate"].as_str()) {
+                if let (Some(connection), Some(text)) =
+                    (self.connections.get(from), candidate["candidate"].as_str())
+                {
                     let line = candidate["sdpMLineIndex"].as_u64().unwrap_or(0) as u32;
                     connection.webrtc.emit_by_name::<()>("add-ice-candidate", &[&line, &text]);
                 }
@@ -239,7 +308,7 @@ impl State {
             });
         }
         pipeline.set_state(gst::State::Playing).expect("the receiver runs");
-        let offer = if self.conduct.no_h264 { offer.replace("H264/90000", "H999/90000") } else { offer.to_owned() };
+        let offer = if self.conduct.no_h264 { without_h264(offer) } else { offer.to_owned() };
         let sdp = gst_sdp::SDPMessage::parse_buffer(offer.as_bytes()).expect("the offer parses");
         let offer = gst_webrtc::WebRTCSessionDescription::new(gst_webrtc::WebRTCSDPType::Offer, sdp);
         webrtc.emit_by_name::<()>("set-remote-description", &[&offer, &None::<gst::Promise>]);
@@ -261,17 +330,18 @@ impl State {
 
     fn receive(&self, pipeline: &gst::Pipeline, webrtc: &gst::Element, camera: &str) {
         let (weak, decodes) = (pipeline.downgrade(), self.conduct.decodes);
-        let (pictures, counter, camera) = (Arc::clone(&self.pictures), Arc::clone(&self.counter), camera.to_owned());
+        let (pictures, counter, camera) =
+            (Arc::clone(&self.pictures), Arc::clone(&self.counter), camera.to_owned());
         webrtc.connect_pad_added(move |_, pad| {
             let (Some(pipeline), gst::PadDirection::Src) = (weak.upgrade(), pad.direction()) else { return };
             let encoding = pad.current_caps().and_then(|caps| caps.structure(0)?.get::<String>("encoding-name").ok());
             let launch = match (encoding.as_deref(), decodes) {
-                (Some("H264"), false) => "rtph264depay ! h264parse ! video/x-h264,alignment=au ! appsink name=out",
+                (Some("H264"), false) => "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse ! video/x-h264,alignment=au ! appsink name=out",
                 (Some("H264"), true) => {
-                    "rtph264depay ! h264parse ! openh264dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out"
+                    "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse ! openh264dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out"
                 }
-                (_, false) => "rtpvp8depay ! appsink name=out",
-                (_, true) => "rtpvp8depay ! vp8dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out",
+                (_, false) => "rtpvp8depay wait-for-keyframe=true request-keyframe=true ! appsink name=out",
+                (_, true) => "rtpvp8depay wait-for-keyframe=true request-keyframe=true ! vp8dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out",
             };
             let bin = gst::parse::bin_from_description(launch, true).expect("the receiving chain parses");
             let sink = bin.by_name("out").expect("named").downcast::<gst_app::AppSink>().expect("an appsink");
@@ -292,12 +362,24 @@ impl State {
     }
 }
 
+/// The offer as a browser without H.264 reads it: what it does not know it does not answer.
+fn without_h264(offer: &str) -> String {
+    let h264 =
+        offer.lines().find_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(" H264/")).expect("H.264").0;
+    let known = |line: &&str| !line.contains(&format!(":{h264} ")) && !line.contains(&format!("apt={h264}"));
+    let lines = offer.lines().filter(known).map(|line| match line.strip_prefix("m=") {
+        Some(_) => line.replace(&format!(" {h264}"), ""),
+        None => line.to_owned(),
+    });
+    lines.map(|line| line + "\r\n").collect()
+}
+
 fn seen(sample: &gst::Sample, decoded: bool) -> Seen {
     let caps = sample.caps().and_then(|caps| caps.structure(0));
     let side = |name| caps.and_then(|caps| caps.get::<i32>(name).ok()).unwrap_or(0) as u32;
     let (width, height) = (side("width"), side("height"));
     let strip = if decoded { strip(sample, width as usize) } else { 0 };
-    Seen { at: Instant::now(), width, height, strip }
+    Seen { width, height, strip }
 }
 
 /// Reads the strip: blocks of 16 pixels at the width the camera captures, which is 640 or more times a whole scale.

@@ -107,9 +107,9 @@ impl Input {
 pub enum Output {
     /// Have webrtcbin make an offer: [`Input::OfferCreated`] follows.
     CreateOffer(Generation),
-    /// Set our offer, with our media id in it, on webrtcbin.
+    /// Set our offer on webrtcbin, as it made it: 1.26 finds its transceivers by its own media id.
     SetLocal(Generation, Description),
-    /// Set the browser's answer, its candidates taken out, on webrtcbin: [`Input::RemoteSet`] follows. The only
+    /// Set the browser's answer, its candidates taken out and under webrtcbin's media id, on webrtcbin: [`Input::RemoteSet`] follows. The only
     /// text of a browser's description that ever reaches GStreamer.
     SetRemote(Generation, Description),
     /// To the browser.

@@ -9,7 +9,7 @@
 //! first answer, and it has been checked.
 
 use super::Codec;
-use crate::proto::sdp::{Defect, Direction, Media, Sdp, with_mid};
+use crate::proto::sdp::{Defect, Direction, Media, Sdp, with_mid, without_candidates};
 
 /// Our offer as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) struct Offer {
     pub(super) sdp: String,
     /// `p` and the session's tag: what an answer must echo. webrtcbin calls every session's media `video0`.
     pub(super) mid: String,
+    /// What webrtcbin calls it, and must go on calling it: 1.26 finds its transceivers by this.
+    own_mid: String,
     /// Our ICE user name fragment, which goes with our candidates.
     pub(super) ufrag: String,
     codecs: Vec<(u8, Codec)>,
@@ -98,7 +100,12 @@ impl Offer {
         let ufrag = sdp.ice(media)?.0.to_owned();
         sdp.fingerprint(media)?;
         let mid = format!("p{tag}");
-        Ok(Self { sdp: with_mid(text, old, &mid), mid, ufrag, codecs })
+        Ok(Self { sdp: with_mid(text, old, &mid), mid, own_mid: old.to_owned(), ufrag, codecs })
+    }
+
+    /// The browser's answer as webrtcbin may see it: under webrtcbin's own media id, without candidates.
+    pub(super) fn for_webrtcbin(&self, answer: &str) -> String {
+        with_mid(&without_candidates(answer), &self.mid, &self.own_mid)
     }
 
     /// Checks an answer. Whose it is comes first: the answer of a session just replaced is no fault of this one.

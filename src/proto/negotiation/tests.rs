@@ -124,9 +124,10 @@ fn a_view_only_page_is_offered_answers_and_plays() {
     let [Output::SetLocal(Generation(2), set), Output::Send(sent)] = &outputs[..] else {
         panic!("{outputs:?}")
     };
-    assert_eq!(set, sent);
     assert!(sent.sdp.contains("a=mid:p7\r\n") && sent.sdp.contains("a=group:BUNDLE p7\r\n"));
-    let answer = Description { kind: SdpKind::Answer, sdp: VIEW_ANSWER.into() };
+    // webrtcbin goes on under its own media id: 1.26 finds its transceivers by it.
+    assert_eq!(set.sdp, sent.sdp.replace("p7\r\n", "video0\r\n"));
+    let answer = Description { kind: SdpKind::Answer, sdp: VIEW_ANSWER.replace("p7\r\n", "video0\r\n") };
     assert_eq!(bench.answer(VIEW_ANSWER), [Output::SetRemote(Generation(3), answer)]);
     assert_eq!(bench.put(Input::RemoteSet { generation: Generation(3) }), []);
     assert_eq!(bench.machine.state(), "stable");
@@ -300,7 +301,7 @@ fn candidates_in_an_answer_are_checked_like_others() {
     else {
         panic!("{outputs:?}")
     };
-    assert_eq!(set.sdp, ANSWER);
+    assert_eq!(set.sdp, ANSWER.replace("p7\r\n", "video0\r\n"));
     assert_eq!(
         (candidate.as_str(), *reason),
         ("candidate:1 1 udp 1 192.0.2.2 9 typ host", IgnoreReason::Mdns)

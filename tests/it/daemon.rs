@@ -1,0 +1,178 @@
+//! The real daemon as a child process, and what the kernel says of it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// Long enough for anything that ends well on a busy machine; a test that waits for it has failed.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// A running `portald run --config …`; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    /// Where it serves.
+    pub(crate) port: u16,
+    directory: PathBuf,
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) threads: usize,
+    pub(crate) descriptors: usize,
+    /// Resident memory in kB.
+    pub(crate) memory: u64,
+    /// CPU time used, in clock ticks (1/100 s).
+    pub(crate) ticks: u64,
+}
+
+impl Daemon {
+    /// Starts it with these tables, and waits until it serves.
+    pub(crate) async fn start(tables: &str) -> Self {
+        let port = free_port();
+        let directory = std::env::temp_dir().join(format!("portald-it-{}-{port}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let config = directory.join("portald.toml");
+        fs::write(&config, format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{tables}")).unwrap();
+        let log = fs::File::create(directory.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_portald"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut daemon = Self { child, port, directory };
+        daemon
+            .wait_for("it to serve", async |daemon: &Self| {
+                daemon.get("/healthz").await.is_some_and(|(code, _)| code == 200)
+            })
+            .await;
+        daemon
+    }
+
+    /// Waits until `met` holds; panics with the log after [`LIMIT`].
+    pub(crate) async fn wait_for(&mut self, what: &str, met: impl AsyncFn(&Self) -> bool) {
+        let until = tokio::time::Instant::now() + LIMIT;
+        while !met(self).await {
+            assert!(
+                tokio::time::Instant::now() < until,
+                "waited in vain for {what}; {:?} {:?}\n{}",
+                self.usage(),
+                self.open_files(),
+                self.log()
+            );
+            assert!(self.child.try_wait().unwrap().is_none(), "the daemon ended:\n{}", self.log());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Status and body of a GET; `None` when it does not answer.
+    pub(crate) async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    /// `/api/cameras`' entry of one camera.
+    pub(crate) async fn camera(&self, name: &str) -> Value {
+        let (_, body) = self.get("/api/cameras").await.expect("the API answers");
+        let cameras: Vec<Value> = serde_json::from_str(&body).expect("JSON");
+        cameras.into_iter().find(|camera| camera["name"] == name).expect("the camera is listed")
+    }
+
+    /// Waits until a camera is in `state`.
+    pub(crate) async fn wait_state(&mut self, camera: &str, state: &str) {
+        self.wait_for(&format!("{camera} to be {state}"), async |daemon: &Self| {
+            daemon.camera(camera).await["state"] == state
+        })
+        .await;
+    }
+
+    /// What it holds now.
+    pub(crate) fn usage(&self) -> Usage {
+        let process = format!("/proc/{}", self.child.id());
+        let count = |what: &str| fs::read_dir(format!("{process}/{what}")).map_or(0, Iterator::count);
+        let status = fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+        let memory = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+            .unwrap_or(0);
+        let stat = fs::read_to_string(format!("{process}/stat")).unwrap_or_default();
+        // After the name in parentheses, which may hold anything: utime and stime are the 12th and 13th (proc(5)).
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
+        let ticks = fields.get(11).unwrap_or(&0) + fields.get(12).unwrap_or(&0);
+        Usage { threads: count("task"), descriptors: count("fd"), memory, ticks }
+    }
+
+    /// Threads of that name: GStreamer calls a source's streaming thread `ELEMENT:src`.
+    pub(crate) fn threads_named(&self, name: &str) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks
+            .flatten()
+            .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name))
+            .count()
+    }
+
+    /// What its descriptors are, for a message.
+    fn open_files(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let mut files: Vec<_> =
+            files.into_iter().flatten().flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+        files.sort();
+        files
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM and returns how it ended.
+    pub(crate) async fn terminate(mut self) -> (std::process::ExitStatus, String) {
+        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        let until = tokio::time::Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.log());
+            }
+            assert!(tokio::time::Instant::now() < until, "it does not end:\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// A port that nobody had a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,197 @@
+//! Cameras through the real daemon and a receiving webrtcbin: the pictures, one encoder for all, every rendition.
+
+use gstreamer as gst;
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use super::daemon::{Daemon, LIMIT};
+use super::viewer::{Conduct, Seen, Viewer};
+
+/// Two small cameras: encoding them leaves the machine time for the viewers.
+const TWO: &str = r#"
+[camera.one]
+title = "One"
+source = "test:ball"
+width = 640
+height = 360
+framerate = 15
+bitrate = 500
+[camera.one.sub]
+width = 320
+bitrate = 150
+[camera.two]
+source = "test:smpte"
+width = 640
+height = 360
+framerate = 15
+bitrate = 500
+"#;
+
+/// CRC-8 (polynomial 0x07) of a camera's name, by the long way round.
+fn identity(name: &str) -> u8 {
+    let mut crc = 0u8;
+    for byte in name.bytes() {
+        crc ^= byte;
+        for _ in 0..8 {
+            crc = if crc & 0x80 != 0 { (crc << 1) ^ 0x07 } else { crc << 1 };
+        }
+    }
+    crc
+}
+
+fn sizes(seen: &[Seen]) -> Vec<(u32, u32)> {
+    let mut sizes: Vec<_> = seen.iter().map(|picture| (picture.width, picture.height)).collect();
+    sizes.dedup();
+    sizes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_sees_moving_pictures_of_the_right_camera_at_the_right_size() {
+    gst::init().unwrap();
+    let daemon = Daemon::start(TWO).await;
+    let mut viewer = Viewer::join(daemon.port, "home", Conduct { decodes: true, ..Conduct::default() }).await;
+    timeout(LIMIT, async {
+        while viewer.seen("one").len() < 30 || viewer.seen("two").len() < 30 {
+            viewer.pictures(1).await;
+        }
+    })
+    .await
+    .expect("pictures of both cameras");
+    for camera in ["one", "two"] {
+        let seen = viewer.seen(camera);
+        assert_eq!(sizes(&seen), [(640, 360)], "{camera}");
+        assert!(
+            seen.iter().all(|picture| picture.identity() == identity(camera)),
+            "{camera} shows another camera"
+        );
+        let moves = seen.windows(2).filter(|two| two[0].counter() != two[1].counter()).count();
+        assert_eq!(moves, seen.len() - 1, "{camera}: every picture is a new one");
+    }
+    let told = viewer.conditions.lock().unwrap().clone();
+    assert!(told.iter().any(|(from, state, _)| from == "!one" && state == "live"), "{told:?}");
+    viewer.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_without_h264_gets_vp8_from_an_encoder_that_runs_only_for_it() {
+    gst::init().unwrap();
+    let mut daemon = Daemon::start(TWO).await;
+    let conduct = Conduct { decodes: true, no_h264: true, camera: Some("one".into()), ..Conduct::default() };
+    let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
+    timeout(LIMIT, viewer.pictures(20)).await.expect("pictures");
+    assert!(viewer.seen("one").iter().all(|picture| picture.identity() == identity("one")));
+    let renditions = daemon.camera("one").await["renditions"].clone();
+    let running: Vec<_> =
+        renditions.as_array().unwrap().iter().map(|r| r["codec"].as_str().unwrap()).collect();
+    assert_eq!(running, ["VP8"], "{renditions}");
+    viewer.leave().await;
+    daemon.wait_state("one", "idle").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quality_changes_the_rendition_on_the_same_connection() {
+    gst::init().unwrap();
+    let daemon = Daemon::start(TWO).await;
+    let conduct = Conduct { decodes: true, camera: Some("one".into()), ..Conduct::default() };
+    let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
+    timeout(LIMIT, viewer.pictures(10)).await.expect("pictures");
+    for (quality, width) in [("sub", 320), ("main", 640)] {
+        viewer.send(&serde_json::json!({"type": "quality", "quality": quality, "target": "!one"}));
+        timeout(LIMIT, async {
+            while viewer.seen("one").last().is_none_or(|picture| picture.width != width) {
+                viewer.pictures(1).await;
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("{quality} is {width} wide: {:?}", sizes(&viewer.seen("one"))));
+    }
+    assert_eq!(sizes(&viewer.seen("one")), [(640, 360), (320, 180), (640, 360)]);
+    assert_eq!(viewer.offers(), 1, "no renegotiation");
+    viewer.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_viewers_share_one_encoder_and_none_leave_it_idle() {
+    gst::init().unwrap();
+    let mut daemon = Daemon::start(TWO).await;
+    let conduct = Conduct { camera: Some("one".into()), ..Conduct::default() };
+    let (mut viewers, mut encoding) = (Vec::new(), None);
+    for wanted in [1, 8, 32] {
+        while viewers.len() < wanted {
+            viewers.push(Viewer::join(daemon.port, "home", conduct.clone()).await);
+        }
+        for viewer in &mut viewers {
+            timeout(LIMIT, viewer.pictures(5)).await.expect("every viewer gets pictures");
+        }
+        // Camera `two` has viewers too (they are in its room and never answer), so its device is open; nothing of it
+        // is encoded. `in:src` is the input thread of an encoder's pipeline; x264's own threads inherit the name.
+        let threads = daemon.threads_named("in:src");
+        assert_eq!(
+            threads,
+            *encoding.get_or_insert(threads),
+            "{wanted} viewers need no more encoders than one"
+        );
+        let camera = daemon.camera("one").await;
+        assert_eq!(camera["renditions"].as_array().unwrap().len(), 1, "{camera}");
+        assert_eq!(camera["renditions"][0]["viewers"], wanted, "{camera}");
+    }
+    for viewer in viewers {
+        viewer.leave().await;
+    }
+    daemon.wait_state("one", "idle").await;
+    daemon.wait_state("two", "idle").await;
+    // GLib keeps a few idle threads, with the name of their last work, for 15 s.
+    let open =
+        async |daemon: &Daemon| daemon.threads_named("in:src") + daemon.threads_named("source:src") > 0;
+    daemon.wait_for("encoders and devices to close", async |daemon: &Daemon| !open(daemon).await).await;
+    // The cost of doing nothing, over a while: other load on the machine adds nothing to this process's CPU time.
+    let (before, begun) = (daemon.usage(), Instant::now());
+    sleep(Duration::from_secs(5)).await;
+    let used = (daemon.usage().ticks - before.ticks) as f64 / 100.0 / begun.elapsed().as_secs_f64();
+    assert!(used < 0.01, "idle, it uses {:.1} % of a CPU", used * 100.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_is_none_says_so_and_disturbs_no_other() {
+    gst::init().unwrap();
+    let tables = format!(
+        "{TWO}\n[camera.gone]\nsource = \"/dev/portald-no-such-camera\"\n[camera.file]\nsource = \"/dev/null\"\n\
+         [camera.off]\nsource = \"test\"\nenabled = false\n"
+    );
+    let mut daemon = Daemon::start(&tables).await;
+    let mut viewer = Viewer::join(daemon.port, "home", Conduct::default()).await;
+    timeout(LIMIT, viewer.pictures(30)).await.expect("the good cameras' pictures");
+    daemon.wait_state("gone", "absent").await;
+    daemon.wait_state("file", "backoff").await;
+    daemon.wait_state("off", "disabled").await;
+    let reason = daemon.camera("gone").await["reason"].to_string();
+    assert!(reason.contains("/dev/portald-no-such-camera") && reason.contains("plug"), "{reason}");
+    let reason = daemon.camera("file").await["reason"].to_string();
+    assert!(reason.contains("/dev/null"), "{reason}");
+    let told = viewer.conditions.lock().unwrap().clone();
+    assert!(
+        told.iter().any(|(from, state, why)| from == "!gone" && state == "absent" && why.contains("plug")),
+        "{told:?}"
+    );
+    let (code, body) = daemon.get("/readyz").await.unwrap();
+    assert_eq!(code, 503);
+    assert!(
+        body.contains("gone")
+            && body.contains("file")
+            && !body.contains("\"one\"")
+            && !body.contains("\"off\""),
+        "{body}"
+    );
+    viewer.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_sessions_and_cameras_in_order() {
+    gst::init().unwrap();
+    let daemon = Daemon::start(TWO).await;
+    let mut viewer = Viewer::join(daemon.port, "home", Conduct::default()).await;
+    timeout(LIMIT, viewer.pictures(10)).await.expect("pictures");
+    let (status, log) = daemon.terminate().await;
+    assert!(status.success(), "{log}");
+    assert!(log.contains("ended") && !log.contains("not everything ended"), "{log}");
+    viewer.leave().await;
+}
