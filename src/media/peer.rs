@@ -26,8 +26,9 @@ use crate::proto::negotiation::{Codec, Generation, Input, LossReason};
 /// Payload types of our offers; webrtcbin picks those of the retransmissions itself.
 const H264_PT: i32 = 96;
 const VP8_PT: i32 = 98;
-/// Id of the playout-delay extension in our offers.
-const PLAYOUT_DELAY_ID: u32 = 1;
+/// Id of the playout-delay extension in our offers: the one that Chromium gives it itself. Under any other it refuses
+/// its own later offers, once a webcam is bundled with our media ("codec collision for header extension id").
+const PLAYOUT_DELAY_ID: u32 = 5;
 /// Youngest ICE agent that is stopped. One stopped right after it began to gather, as for a viewer that leaves at once,
 /// is sometimes never freed, with a socket for each address: on 1.22 with libnice 0.1.21 one in fifteen to twenty, also
 /// when its gathering state says complete, and none of sixty after this time.

@@ -79,7 +79,7 @@ pub enum Input {
     },
     /// The browser is gone.
     Lost(LossReason),
-    /// Time passed; see [`Negotiation::poll_timeout`].
+    /// Time passed; see [`poll_timeout`](super::Negotiation::poll_timeout).
     Tick,
 }
 
