@@ -8,8 +8,9 @@ use tokio::time::{sleep, timeout};
 use super::daemon::{Daemon, LIMIT};
 use super::viewer::{Conduct, Viewer};
 
-/// Rounds before the memory of the process is taken as its base: allocators and plug-ins have settled by then.
-const SETTLE: usize = 40;
+/// Rounds between two looks at the process. As many peers wait for their time limits at once in each batch, so memory
+/// that the allocator keeps for them is the same after each; the first batch sets the base.
+const BATCH: usize = 100;
 
 /// A quarter each: sees a picture and leaves, sees one and vanishes, never answers, answers and never connects.
 async fn round(port: u16, n: usize) {
@@ -36,19 +37,18 @@ async fn rounds() {
     let mut bystander =
         Viewer::join(daemon.port, "home", Conduct { decodes: true, ..Conduct::default() }).await;
     timeout(LIMIT, bystander.pictures(10)).await.expect("pictures");
-    let first = daemon.usage();
-    println!("with the bystander alone: {first:?}");
-    let mut base = first;
-    for n in 0..rounds {
+    let alone = daemon.usage();
+    println!("with the bystander alone: {alone:?}");
+    let mut batches = Vec::new();
+    for n in 0..BATCH + rounds {
         round(daemon.port, n).await;
-        if n == SETTLE {
-            settle(&mut daemon, first.threads, first.descriptors).await;
-            base = daemon.usage();
+        if (n + 1).is_multiple_of(BATCH) {
+            settle(&mut daemon, alone.threads, alone.descriptors).await;
+            batches.push(daemon.usage());
+            println!("after {} rounds: {:?}", n + 1, daemon.usage());
         }
     }
-    settle(&mut daemon, first.threads, first.descriptors).await;
-    let last = daemon.usage();
-    println!("{rounds} rounds: {first:?} -> {base:?} -> {last:?}");
+    let (base, last) = (batches.first().expect("a first batch"), batches.last().expect("a last batch"));
     assert!(last.memory < base.memory + 10 * 1024, "memory grew: {base:?} -> {last:?}");
     // What the machine had no time to encode is the camera's loss and counted by it; the fan-out loses nothing.
     let lost_before_encoding = daemon.camera("one").await["dropped"].as_u64().unwrap();

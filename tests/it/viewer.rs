@@ -1,6 +1,7 @@
 //! A viewer without a browser: a WebSocket client and a receiving webrtcbin, for tests and benchmarks.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -56,10 +57,18 @@ impl Default for Conduct {
 /// One picture, as seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
+    #[allow(dead_code, reason = "for the benchmarks")]
+    pub(crate) at: Instant,
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// The strip of the test camera; 0 when not decoded.
     pub(crate) strip: u32,
+    /// Bytes of the access unit, or of the picture when decoded.
+    #[allow(dead_code, reason = "for the benchmarks")]
+    pub(crate) bytes: usize,
+    /// Tells an access unit from every other, whoever received it; 0 when decoded.
+    #[allow(dead_code, reason = "for the benchmarks")]
+    pub(crate) digest: u64,
 }
 
 impl Seen {
@@ -100,7 +109,9 @@ impl Viewer {
     pub(crate) async fn join(port: u16, room: &str, conduct: Conduct) -> Self {
         let query = if conduct.sessions { "&sessions=1" } else { "" };
         let url = format!("ws://127.0.0.1:{port}/portal?room={room}{query}");
-        let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("the daemon accepts");
+        // Without Nagle's algorithm, as browsers: it holds the second candidate back for 40 ms.
+        let (socket, _) =
+            tokio_tungstenite::connect_async_with_config(url, None, true).await.expect("the daemon accepts");
         let (mut write, mut read) = socket.split();
         let (out, mut outbox) = mpsc::unbounded_channel::<Out>();
         let (counter, count) = watch::channel(0u64);
@@ -144,10 +155,10 @@ impl Viewer {
                     out = outbox.recv() => match out {
                         Some(Out::Text(text)) => if write.send(Message::text(text)).await.is_err() { break },
                         Some(Out::Close) | None => {
-                            // 1000: it leaves, and will not be back for its seat.
-                            let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                            let _ = write.send(Message::Close(Some(normal))).await;
-                            break
+                            // Without a code the seat would be kept for a client that may come back.
+                            let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+                            let _ = write.send(Message::Close(Some(goodbye))).await;
+                            break;
                         }
                     }
                 }
@@ -379,7 +390,17 @@ fn seen(sample: &gst::Sample, decoded: bool) -> Seen {
     let side = |name| caps.and_then(|caps| caps.get::<i32>(name).ok()).unwrap_or(0) as u32;
     let (width, height) = (side("width"), side("height"));
     let strip = if decoded { strip(sample, width as usize) } else { 0 };
-    Seen { width, height, strip }
+    let bytes = sample.buffer().map_or(0, gst::BufferRef::size);
+    let digest = if decoded { 0 } else { digest(sample) };
+    Seen { at: Instant::now(), width, height, strip, bytes, digest }
+}
+
+fn digest(sample: &gst::Sample) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Some(map) = sample.buffer().and_then(|buffer| buffer.map_readable().ok()) {
+        hasher.write(&map);
+    }
+    hasher.finish()
 }
 
 /// Reads the strip: blocks of 16 pixels at the width the camera captures, which is 640 or more times a whole scale.

@@ -1,0 +1,114 @@
+//! The figures as rows against their goals, as a table and as JSON.
+
+use serde_json::{Value, json};
+
+/// One figure and its goal.
+#[derive(Debug)]
+pub(crate) struct Row {
+    name: &'static str,
+    measured: String,
+    goal: &'static str,
+    met: bool,
+}
+
+/// The goals of `make bench`. Those of the slopes are what a prototype reached; the others are promises.
+pub(crate) const WARM_MS: (f64, f64) = (150.0, 300.0);
+/// p95 of a join to a closed camera.
+pub(crate) const COLD_MS: f64 = 1500.0;
+/// MB that 50 starts and stops of a camera may leave behind: as many as the test of joins and leaves allows.
+const COLD_GROWTH_MB: f64 = 10.0;
+/// p50 and p95 from stamp to display.
+pub(crate) const LATENCY_MS: (f64, f64) = (20.0, 40.0);
+/// Per viewer: percent of a core, MB, threads, descriptors; with the keys of the steps.
+pub(crate) const PER_VIEWER: [(&str, f64); 4] =
+    [("cpu_percent", 1.1), ("rss_mb", 1.5), ("threads", 7.0), ("descriptors", 9.0)];
+/// Percent of a core with nobody watching.
+const IDLE_PERCENT: f64 = 1.0;
+/// A slope's threads and descriptors are whole numbers, give or take those that come and go.
+const WHOLE: f64 = 0.05;
+
+/// The rows of what was measured.
+pub(crate) fn rows(figures: &Value) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let join = |kind: &str| {
+        let (p50, p95) = (number(&figures[kind]["p50_ms"]), number(&figures[kind]["p95_ms"]));
+        (p50, p95, format!("p50 {p50:.0} ms, p95 {p95:.0} ms, {} joins", figures[kind]["joins"]))
+    };
+    let warm =
+        [("warm", "join to first picture, warm"), ("warm_in_chromium", "the same in Chromium, displayed")];
+    for (key, name) in warm.into_iter().filter(|(key, _)| figures[*key].is_object()) {
+        let (p50, p95, measured) = join(key);
+        let met = p50 <= WARM_MS.0 && p95 <= WARM_MS.1;
+        rows.push(Row { name, measured, goal: "p50 150 ms, p95 300 ms", met });
+    }
+    if figures["cold"].is_object() {
+        let (_, p95, measured) = join("cold");
+        let met = p95 <= COLD_MS;
+        rows.push(Row { name: "join to first picture, cold", measured, goal: "p95 1500 ms", met });
+        let growth = number(&figures["cold"]["rss_growth_mb"]);
+        let measured = format!("{growth:.0} MB, {} starts", figures["cold"]["joins"]);
+        let met = growth <= COLD_GROWTH_MB;
+        rows.push(Row { name: "memory kept by closed cameras", measured, goal: "10 MB", met });
+    }
+    if let Some(steps) = figures["viewers"]["steps"].as_array() {
+        let slope = |key: &str| number(&figures["viewers"]["slopes"][key]["per_viewer"]);
+        let [(cpu, cpu_goal), (rss, rss_goal), (threads, threads_goal), (files, files_goal)] = PER_VIEWER;
+        let mut push = |name, measured, goal, met| rows.push(Row { name, measured, goal, met });
+        push("CPU per viewer", format!("{:.2} % of a core", slope(cpu)), "1.1 %", slope(cpu) <= cpu_goal);
+        push("memory per viewer", format!("{:.2} MB", slope(rss)), "1.5 MB", slope(rss) <= rss_goal);
+        let met = slope(threads) <= threads_goal + WHOLE;
+        push("threads per viewer", format!("{:.2}", slope(threads)), "7", met);
+        let met = slope(files) <= files_goal + WHOLE;
+        push("descriptors per viewer", format!("{:.2}", slope(files)), "9", met);
+        if let Some(most) = steps.last() {
+            let (lost, frames) = (number(&most["frames_lost"]), &most["received"]["frames"]);
+            let measured = format!("{lost:.0} of {} × {frames}", most["viewers"]);
+            push("frames lost, 64 viewers", measured, "0", lost == 0.0);
+            let rate = number(&most["received"]["frames_per_second"]);
+            push("frames encoded, 64 viewers", format!("{rate:.1} a second"), "30", rate >= 29.7);
+        }
+    }
+    if figures["latency"].is_object() {
+        let part = &figures["latency"]["stamp_to_display"];
+        let (p50, p95) = (number(&part["p50_ms"]), number(&part["p95_ms"]));
+        let measured = format!("p50 {p50:.1} ms, p95 {p95:.1} ms, {} frames", figures["latency"]["frames"]);
+        let met = p50 <= LATENCY_MS.0 && p95 <= LATENCY_MS.1;
+        rows.push(Row { name: "stamp to display, Chromium", measured, goal: "p50 20 ms, p95 40 ms", met });
+    }
+    for (key, name) in
+        [("idle", "CPU idle, freshly started"), ("idle_after", "CPU idle, after all have left")]
+    {
+        if figures[key].is_object() {
+            let cpu = number(&figures[key]["cpu_percent"]);
+            let measured = format!("{cpu:.2} % of a core");
+            rows.push(Row { name, measured, goal: "1 %", met: cpu <= IDLE_PERCENT });
+        }
+    }
+    rows
+}
+
+/// The rows for people.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let width = |cell: fn(&Row) -> &str, head: &str| {
+        rows.iter().map(|row| cell(row).chars().count()).chain([head.len()]).max().unwrap_or(0)
+    };
+    let (a, b, c) =
+        (width(|row| row.name, "row"), width(|row| &row.measured, "measured"), width(|row| row.goal, "goal"));
+    let mut text = format!("{:a$} | {:b$} | {:c$} | verdict\n", "row", "measured", "goal");
+    text += &format!("{:-<a$}-|-{:-<b$}-|-{:-<c$}-|--------\n", "", "", "");
+    for Row { name, measured, goal, met } in rows {
+        let verdict = if *met { "met" } else { "not met" };
+        text += &format!("{name:a$} | {measured:b$} | {goal:c$} | {verdict}\n");
+    }
+    text
+}
+
+/// The rows for programs.
+pub(crate) fn as_json(rows: &[Row]) -> Value {
+    rows.iter()
+        .map(|Row { name, measured, goal, met }| {
+            json!({"row": name, "measured": measured, "goal": goal, "verdict": if *met { "met" } else { "not met" }})
+        })
+        .collect()
+}
