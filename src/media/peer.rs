@@ -239,7 +239,7 @@ impl Peer {
         self.heard.age()
     }
 
-    /// Stops everything. Blocks for 2–90 ms, and for up to [`BUILDING`] when the viewer leaves at once. The request pad is never released: on 1.22 that hangs for ever when no
+    /// Stops everything. Blocks for 2–90 ms, and for up to 0.7 s when the viewer leaves at once. The request pad is never released: on 1.22 that hangs for ever when no
     /// answer came.
     pub fn stop(mut self) {
         self.stopped = true;
