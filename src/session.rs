@@ -102,6 +102,12 @@ async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::R
     }
 }
 
+/// The payload of our addition to the wire `trouble`; a stock client ignores it.
+#[derive(serde::Serialize)]
+struct Trouble<'a> {
+    message: &'a str,
+}
+
 /// What flows once the viewer is connected and its certificate checked.
 struct Media {
     subscription: Subscription,
@@ -203,11 +209,15 @@ impl Task {
                 let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
                 info!(camera, peer; "camera {camera}: session with {peer} closed: {reason}");
                 self.ended = true;
+                self.complain(&reason.to_string()).await;
             }
             Output::Ignored(reason) => {
                 self.glare |= reason == IgnoreReason::Glare;
                 let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
                 debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
+                if let IgnoreReason::BadDescription(defect) = reason {
+                    self.complain(&format!("the description cannot be used: {defect}")).await;
+                }
             }
         }
     }
@@ -262,6 +272,12 @@ impl Task {
             self.hub.send(ClientMessage::Renew { target, session }).await;
         }
         self.ended = true;
+    }
+
+    /// Tells the author of the page what was wrong with what it sent, or why there will be no picture. Bounded by what
+    /// it sends: one for each description at most.
+    async fn complain(&self, message: &str) {
+        self.send("trouble", &Trouble { message }).await;
     }
 
     async fn send(&self, kind: &str, payload: &impl serde::Serialize) {

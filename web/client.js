@@ -103,7 +103,7 @@ export class PortalGun extends Emitter {
     this.signaler.addEventListener('info', (/** @type {Info} */ info) => this.#inOrder(() => this.#onInfo(info)));
     this.signaler.addEventListener('error', (/** @type {any} */ error) =>
       this.emit('error', new PortalError(String(error?.code), error?.message)));
-    for (const type of /** @type {const} */ (['description', 'candidate', 'state'])) {
+    for (const type of /** @type {const} */ (['description', 'candidate', 'state', 'trouble'])) {
       this.signaler.addEventListener(type, (/** @type {any} */ payload, /** @type {string} */ from) =>
         this.#inOrder(() => this.portals.get(from)?.receive(type, payload)));
     }

@@ -108,7 +108,7 @@ export class Portal extends Emitter {
 
   /**
    * Takes in a message from the member.
-   * @param {'description' | 'candidate' | 'state'} type
+   * @param {'description' | 'candidate' | 'state' | 'trouble'} type
    * @param {any} payload
    */
   receive(type, payload) {
@@ -117,6 +117,7 @@ export class Portal extends Emitter {
       return this.#link.debug(`${this.target.id}: ${type} of session ${payload.session} is stale`);
     }
     if (type === 'state') return this.#onState(payload);
+    if (type === 'trouble') return this.emit('error', new Error(String(payload?.message)));
     const handle = type === 'description' ? () => this.#onDescription(payload) : () => this.#onCandidate(payload);
     this.#inbox = this.#inbox.then(() => (this.isClosed ? undefined : handle())).catch((error) => this.#fail(error));
   }

@@ -185,6 +185,32 @@ async fn a_camera_that_is_none_says_so_and_disturbs_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_description_that_is_none_is_complained_of_to_its_author_and_disturbs_nobody() {
+    gst::init().unwrap();
+    let mut daemon = Daemon::start(TWO).await;
+    let mut bystander = Viewer::join(daemon.port, "home", Conduct::default()).await;
+    timeout(LIMIT, bystander.pictures(10)).await.expect("pictures");
+    let author = Viewer::join(daemon.port, "home", Conduct { answers: false, ..Conduct::default() }).await;
+    let complaint = |viewer: &Viewer| {
+        let told = viewer.conditions.lock().unwrap();
+        told.iter()
+            .any(|(from, what, why)| from == "!one" && what == "trouble" && why.contains("it is not SDP"))
+    };
+    daemon
+        .wait_for("a complaint", async |_: &Daemon| {
+            // Sent again and again: before the camera's offer is out no answer is expected.
+            author.send(&serde_json::json!({"type": "description", "target": "!one",
+                "description": {"type": "answer", "sdp": "nonsense"}}));
+            complaint(&author)
+        })
+        .await;
+    timeout(LIMIT, bystander.pictures(10)).await.expect("more pictures");
+    assert!(!complaint(&bystander) && bystander.offers() == 2, "one offer of each camera, and no complaint");
+    author.leave().await;
+    bystander.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_sessions_and_cameras_in_order() {
     gst::init().unwrap();
     let daemon = Daemon::start(TWO).await;

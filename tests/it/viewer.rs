@@ -92,7 +92,7 @@ pub(crate) struct Viewer {
     pub(crate) count: watch::Receiver<u64>,
     /// `info`s and offers received.
     pub(crate) infos: watch::Receiver<u64>,
-    /// Conditions that cameras told, newest last: (camera, state, reason).
+    /// Conditions that cameras told, newest last: (camera, state, reason); `trouble` counts as one.
     pub(crate) conditions: Arc<Mutex<Vec<(String, String, String)>>>,
     offers: Arc<AtomicUsize>,
     out: mpsc::UnboundedSender<Out>,
@@ -146,6 +146,11 @@ impl Viewer {
                             Some("state") => {
                                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                                 let entry = (text(&message["from"]), text(&message["state"]["state"]), text(&message["state"]["reason"]));
+                                told.lock().unwrap().push(entry);
+                            }
+                            Some("trouble") => {
+                                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                                let entry = (text(&message["from"]), "trouble".to_owned(), text(&message["trouble"]["message"]));
                                 told.lock().unwrap().push(entry);
                             }
                             _ => state.on_message(&message),
