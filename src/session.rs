@@ -24,8 +24,9 @@ const INBOX: usize = 64;
 /// How long a viewer that is sent frames may report nothing. Chromium reports every 0.2–1.5 s, GStreamer every 5 s.
 const SILENCE: u32 = 10;
 /// After a rollback Chromium 156 sometimes gathers no candidate and stays unconnected for good; then a fresh connection
-/// helps, and waiting does not. Uneven, so that several cameras do not renew a stock page's connections in turn.
-const AFTER_GLARE: Duration = Duration::from_millis(4700);
+/// helps, and waiting does not. Just under the session's own limit, because a stock page builds all its connections anew
+/// for one that is renewed: what is only slow must not be renewed.
+const AFTER_GLARE: Duration = Duration::from_secs(9);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 

@@ -324,7 +324,7 @@ impl Negotiation {
             return self.close(CloseReason::FingerprintMismatch);
         }
         match std::mem::replace(&mut self.state, State::Closed) {
-            // Media waits for webrtcbin's word: `codec-preferences` must be unset between the two (gst.md fact 12).
+            // Media waits for webrtcbin: `codec-preferences` must be unset in between, or they filter our caps.
             State::Applying { terms, proven: false } => {
                 self.state = State::Applying { terms, proven: true };
                 Vec::new()

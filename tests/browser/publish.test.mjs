@@ -26,7 +26,9 @@ for (const client of ['portald', 'stock']) {
   test(`a page with a webcam in a wall room sees the cameras, through glare and a second offer (${client} client)`, async () => {
     const page = await openMember(browser, pages, daemon, { room: 'home', client, publish: '' });
     for (const name of CAMERAS) await showsCamera(page, name);
-
+    // All at once: while one is not up after a rollback, its renewal makes a stock client build all of them anew.
+    await until('all connections to be up', () => page.evaluate(() =>
+      [...window.member.seen.values()].every(({ portal: { peer } }) => peer.connectionState === 'connected')), () => states(page));
     const connections = await connectionsOf(page);
 
     // It adds a track when all is settled: an offer of its own, which the camera is to answer.

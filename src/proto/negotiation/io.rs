@@ -74,7 +74,7 @@ pub enum Input {
     },
     /// DTLS is up.
     Connected {
-        /// SHA-256 of the certificate really used, `AB:CD:…`; webrtcbin itself does not compare it (gst.md 3.7).
+        /// SHA-256 of the certificate really used, `AB:CD:…`; webrtcbin (1.22, 1.26) does not compare it itself.
         fingerprint: Option<String>,
     },
     /// The browser is gone.
@@ -163,7 +163,7 @@ impl Codec {
 pub enum LossReason {
     /// webrtcbin's connection state became `failed`.
     Failed,
-    /// No RTCP for too long: 1.22 reports nothing else (gst.md 3.6).
+    /// No RTCP for too long: 1.22 reports nothing else of a dead viewer.
     Silent,
 }
 
@@ -239,7 +239,7 @@ pub enum IgnoreReason {
     BadCandidate,
     /// A candidate for a media line or component that we do not use: all is bundled, RTCP muxed.
     OtherMedia,
-    /// A `.local` candidate: 1.22 leaks a thread on each, and the browser reaches us all the same (gst.md 3.5).
+    /// A `.local` candidate: 1.22 leaks a thread on each, and the browser reaches us all the same, as a peer-reflexive candidate.
     Mdns,
     /// The browser has no more candidates.
     EndOfCandidates,
