@@ -109,14 +109,7 @@ async fn serve(
     let cameras = Cameras::new();
     let (stop, stopping) = watch::channel(false);
     let tasks = start_cameras(&settings, &templates, &timeline, &cameras, &hub, &stopping);
-    let site = Site {
-        hub,
-        cameras,
-        path: settings.server.path.clone(),
-        // No STUN, no TURN: on a LAN host candidates do, and none is contacted unless configured.
-        rtc: serde_json::json!({ "iceServers": [] }),
-        version: env!("CARGO_PKG_VERSION"),
-    };
+    let site = Site { path: settings.server.path.clone(), ..Site::new(hub, cameras) };
     let serving = tokio::spawn(server::serve(listeners, site, stopping));
     if let Ok(Err(error)) = warm.await {
         warn!("no viewer can be served: {error}; {}", error.hint());

@@ -18,8 +18,11 @@ pub use settings::{
     Server, Settings, Source, Sub, TEST_PATTERNS, WIDTH, Wish, redacted,
 };
 
+pub mod access;
 mod error;
 pub mod file;
+pub mod limits;
+pub mod network;
 mod origin;
 mod parse;
 mod rejected;

@@ -13,7 +13,23 @@ const PREFIX: &str = "PORTALD_";
 /// Variables that start so and are no configuration: the log's level, and what only tests use.
 const NOT_OURS: [&str; 2] = ["PORTALD_LOG", "PORTALD_TEST_"];
 /// Keys that hold text, whatever it looks like: a title may be `12`, a password anything.
-const TEXT: [&str; 5] = ["title", "source", "encoder", "mode", "path"];
+const TEXT: [&str; 13] = [
+    "title",
+    "source",
+    "encoder",
+    "mode",
+    "path",
+    "certificate",
+    "key",
+    "turn_username",
+    "ports",
+    "url",
+    "room",
+    "box",
+    "fingerprint",
+];
+/// The end of the names of keys that hold the path of a secret.
+const FILE: &str = "_file";
 
 /// The file's text and the variables that were laid over it.
 #[derive(Debug)]
@@ -64,7 +80,7 @@ pub(super) fn variables(environment: impl IntoIterator<Item = (String, String)>)
             .filter(|part| !part.is_empty())
             .map(Into::into)
             .collect();
-        if matches!(key.first().map(String::as_str), Some("camera" | "room"))
+        if matches!(key.first().map(String::as_str), Some("camera" | "room" | "uplink"))
             && let Some(name) = key.get_mut(1)
         {
             *name = name.replace('_', "-");
@@ -72,7 +88,7 @@ pub(super) fn variables(environment: impl IntoIterator<Item = (String, String)>)
         if key.is_empty() {
             continue;
         }
-        let is_text = key.last().is_some_and(|last| TEXT.contains(&last.as_str()));
+        let is_text = key.last().is_some_and(|last| TEXT.contains(&last.as_str()) || last.ends_with(FILE));
         let value = match text.parse::<Value>() {
             Ok(value) if !is_text => value,
             _ => Value::from(text),

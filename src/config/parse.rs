@@ -1,32 +1,41 @@
 //! From the file as written to the settings as used. What cannot be is rejected with its key; where that key was
 //! written is `super::origin`'s business.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::proto::ids::{MAX_NAME, Name, RoomMode};
 
 use super::error::closest;
-use super::file::{self, File, OneOrMany};
+use super::file::{self, File};
 use super::rejected::{Rejected, allowed_range, quoted, shown};
 use super::settings::{
-    BITRATE, Camera, EncoderChoice, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, MAX_CAMERAS, MAX_ROOMS, MAX_TITLE,
-    Room, Server, Settings, Source, Sub, WIDTH, Wish,
+    BITRATE, Camera, EncoderChoice, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, MAX_CAMERAS, MAX_TITLE,
+    MAX_UPLINKS, Room, SecretFile, Settings, Source, Sub, WIDTH, Wish,
 };
 use super::source::{SOURCES, source};
 
-/// Paths that the server answers itself, so the WebSocket cannot have them.
-const TAKEN_PATHS: [&str; 6] = ["/", "/client.js", "/healthz", "/readyz", "/metrics", "/api"];
+mod network;
+mod server;
 
 type Result<T> = std::result::Result<T, Rejected>;
 
 /// Parses a whole file. `order` says where a table was first mentioned: rooms and cameras come in that order, as on
 /// the wall, and of two that cannot both be, the later one is rejected.
 pub(super) fn settings(file: File, order: impl Fn(&[&str]) -> usize) -> Result<Settings> {
-    at_most(MAX_ROOMS, "room", file.room.len())?;
+    let limits = server::limits(file.limits)?;
+    at_most(limits.rooms, "room", file.room.len())?;
     at_most(MAX_CAMERAS, "camera", file.camera.len())?;
-    let mut settings = Settings { server: server(file.server)?, rooms: Vec::new(), cameras: Vec::new() };
+    at_most(MAX_UPLINKS, "uplink", file.uplink.len())?;
+    let mut settings = Settings {
+        server: server::server(file.server)?,
+        access: server::access(file.access)?,
+        limits,
+        ice: network::ice(file.ice)?,
+        uplinks: Vec::new(),
+        rooms: Vec::new(),
+        cameras: Vec::new(),
+    };
     let mut tables: Vec<_> = file.room.into_iter().collect();
     tables.sort_by_cached_key(|(name, _)| order(&["room", name]));
     for (name, table) in tables {
@@ -41,6 +50,12 @@ pub(super) fn settings(file: File, order: impl Fn(&[&str]) -> usize) -> Result<S
         let camera = camera(&name, table, &settings)?;
         settings.cameras.push(camera);
     }
+    let mut tables: Vec<_> = file.uplink.into_iter().collect();
+    tables.sort_by_cached_key(|(name, _)| order(&["uplink", name]));
+    for (name, table) in tables {
+        let uplink = network::uplink(&name, table, &settings)?;
+        settings.uplinks.push(uplink);
+    }
     Ok(settings)
 }
 
@@ -52,49 +67,6 @@ fn at_most(limit: usize, kind: &str, found: usize) -> Result<()> {
     Err(Rejected::key(&[kind], format!("{found} tables"))
         .allowed(format!("at most {limit}"))
         .hint(format!("remove each {kind} that nobody uses, or leave some to another box")))
-}
-
-/// `[server]`
-fn server(table: file::Server) -> Result<Server> {
-    let mut server = Server::default();
-    if let Some(listen) = table.listen {
-        let (texts, is_list) = match listen {
-            OneOrMany::One(text) => (vec![text], false),
-            OneOrMany::Many(texts) => (texts, true),
-        };
-        server.listen = list(&["server", "listen"], &texts, is_list, address)?;
-    }
-    if let Some(path) = table.path {
-        let key = ["server", "path"];
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
-        if !path.starts_with('/') || !path.chars().all(plain) || path.len() > 100 {
-            let hint = if path.starts_with('/') { "use a plain path" } else { "begin it with /" };
-            return Err(Rejected::value(&key, quoted(&path)).hint(format!("{hint}, such as `/portal`")));
-        }
-        if TAKEN_PATHS.contains(&path.as_str()) || path.starts_with("/api/") {
-            return Err(Rejected::value(&key, format!("{}, which portald answers itself", quoted(&path)))
-                .hint("take another path, such as `/portal`"));
-        }
-        server.path = path;
-    }
-    Ok(server)
-}
-
-/// An address to listen at.
-fn address(text: &str) -> std::result::Result<SocketAddr, String> {
-    text.parse().map_err(|_| match text.trim_start_matches(':').parse::<u16>() {
-        Ok(port) => {
-            format!("write `[::]:{port}` for every address of this box, `127.0.0.1:{port}` for this box only")
-        }
-        Err(_) if text.starts_with("localhost:") => {
-            format!("write `127.0.0.1:{}`", text.trim_start_matches("localhost:"))
-        }
-        Err(_) if text.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_ipv6()) => {
-            format!("add a port: `[{text}]:8080`")
-        }
-        Err(_) if text.parse::<std::net::IpAddr>().is_ok() => format!("add a port: `{text}:8080`"),
-        Err(_) => "write numbers, not names: `[::]:8080` is every address of this box".into(),
-    })
 }
 
 /// `[room.NAME]`
@@ -113,7 +85,8 @@ fn room(name: &str, table: file::Room) -> Result<Room> {
             ));
         }
     };
-    Ok(Room { name: table_name("room", name)?, mode })
+    let token = secret_file(&["room", name, "token_file"], table.token_file)?;
+    Ok(Room { name: table_name("room", name)?, mode, token })
 }
 
 /// `[camera.NAME]`; `settings` has the rooms, and the cameras before it.
@@ -241,6 +214,20 @@ fn list<T: PartialEq>(
     is_list: bool,
     parse: impl Fn(&str) -> std::result::Result<T, String>,
 ) -> Result<Vec<T>> {
+    let parsed = list_or_nothing(key, texts, is_list, parse)?;
+    if parsed.is_empty() {
+        return Err(Rejected::value(key, "an empty list").hint("remove the line to get the default"));
+    }
+    Ok(parsed)
+}
+
+/// A list that has nothing twice.
+fn list_or_nothing<T: PartialEq>(
+    key: &[&str],
+    texts: &[String],
+    is_list: bool,
+    parse: impl Fn(&str) -> std::result::Result<T, String>,
+) -> Result<Vec<T>> {
     let mut parsed = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let rejected = |found| {
@@ -253,10 +240,23 @@ fn list<T: PartialEq>(
         }
         parsed.push(item);
     }
-    if parsed.is_empty() {
-        return Err(Rejected::value(key, "an empty list").hint("remove the line to get the default"));
-    }
     Ok(parsed)
+}
+
+/// Where a secret is. What the file holds is read when portald starts.
+fn secret_file(key: &[&str], text: Option<String>) -> Result<Option<SecretFile>> {
+    let Some(text) = text else { return Ok(None) };
+    if text.starts_with('/') {
+        return Ok(Some(SecretFile::Path(text.into())));
+    }
+    // What systemd.exec(5) allows is what a file may be called.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > 100 || text.starts_with('.') || !text.chars().all(plain) {
+        // It may be the secret itself.
+        return Err(Rejected::value(key, "something else")
+            .hint("write the secret into a file that only portald can read, and its path here"));
+    }
+    Ok(Some(SecretFile::Credential(text)))
 }
 
 /// Which encoder template to use. Whether there is such a file is known only when the templates are read.

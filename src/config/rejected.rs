@@ -10,6 +10,8 @@ use figment::{Error, Figment};
 use super::error::closest;
 use super::origin::At;
 use super::settings::{BITRATE, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, MAX_TITLE, WIDTH, redacted};
+use super::{limits, settings};
+use crate::proto::ids::MAX_NAME;
 
 /// Where a user finds what every key does.
 const EXAMPLE: &str = "the comments of the portald.toml that comes with portald explain every key";
@@ -104,6 +106,26 @@ fn allowed(key: &[String]) -> String {
         ["server", "listen"] => "an address and port such as `[::]:8080` or `192.168.1.5:8080`, or a list of them".into(),
         ["server", "path"] => "a path from / of letters, digits and / - . _ ~, at most 100 characters, not one that portald answers itself".into(),
         ["room", _, "mode"] => "`wall`, `mesh`".into(),
+        ["access", "networks"] => "`lan`, `any`, or a list of `lan` and networks such as `100.64.0.0/10`".into(),
+        ["access", "origins"] => "`lan`, `any`, or a list of `lan` and origins such as `https://example.org`".into(),
+        ["access", "cors"] => "a list of origins such as `https://example.org`".into(),
+        ["access", "hosts"] => "a list of names such as `cams.example.org`, without port".into(),
+        ["access", "trusted_proxies"] => "a list of addresses and networks such as `127.0.0.1` or `10.0.0.0/8`".into(),
+        ["server", "tls", "self_signed"] | ["ice", "tcp"] => "`true`, `false`".into(),
+        ["limits", key] if limits::range(key).is_some() => limits::range(key).map_or_else(String::new, |(_, r, unit)| range(r, unit)),
+        ["ice", "stun"] => "a list such as `[\"stun:192.168.1.2:3478\"]`".into(),
+        ["ice", "turn"] => "a list such as `[\"turn:192.168.1.2:3478?transport=udp\"]`".into(),
+        ["ice", "turn_username"] => "a text of 1 to 200 characters without `:`".into(),
+        ["ice", "turn_lifetime"] => range(&settings::TURN_LIFETIME, "seconds"),
+        ["ice", "ports"] => "`any`, or the first and the last port, such as `50000-50200`".into(),
+        ["ice", "interfaces" | "skip_interfaces"] => "a list of interface names such as `[\"eth0\", \"wlan*\"]`".into(),
+        ["uplink", _, "url"] => "`ws://HOST:PORT/PATH` or `wss://HOST:PORT/PATH`, without a query".into(),
+        ["uplink", _, "room"] => "a text of 1 to 100 characters".into(),
+        ["uplink", _, "cameras"] => "a list of different cameras that exist".into(),
+        ["uplink", _, "box"] => format!("1 to {MAX_NAME} characters of a-z, 0-9 and -"),
+        ["uplink", _, "fingerprint"] => "SHA-256 of a certificate: 64 hexadecimal digits, with or without `:`".into(),
+        ["server", "tls", "certificate" | "key"] => FILES.into(),
+        [.., key] if key.ends_with("_file") => FILES.into(),
         ["camera", _, "title"] => format!("a text of 1 to {MAX_TITLE} characters on one line"),
         ["camera", _, "rooms"] => "a list of different rooms that exist, such as `[\"home\"]`".into(),
         ["camera", _, "source"] => super::source::SOURCES.into(),
@@ -114,10 +136,13 @@ fn allowed(key: &[String]) -> String {
         ["camera", .., "height"] => range(&HEIGHT, "pixels"),
         ["camera", .., "framerate"] => range(&FRAMERATE, "frames per second"),
         ["camera", .., "bitrate"] => range(&BITRATE, "kbit/s"),
-        ["room" | "camera"] => format!("tables with a name, such as `[{}.front]`", parts.join(".")),
+        ["room" | "camera" | "uplink"] => format!("tables with a name, such as `[{}.front]`", parts.join(".")),
         _ => format!("a table, `[{}]`", key.iter().map(|part| shown(part)).collect::<Vec<_>>().join(".")),
     }
 }
+
+/// Where a secret may be.
+const FILES: &str = "the path of a file, from /, or the name of a systemd credential";
 
 /// `LOW to HIGH UNIT`.
 pub(super) fn allowed_range<T: Display>(range: &RangeInclusive<T>, unit: &str) -> String {
@@ -147,12 +172,28 @@ fn shortened(text: &str) -> String {
     short
 }
 
+/// Keys whose value is, or may be, a list.
+const LISTS: [&str; 12] = [
+    "rooms",
+    "listen",
+    "networks",
+    "origins",
+    "hosts",
+    "cors",
+    "trusted_proxies",
+    "stun",
+    "turn",
+    "interfaces",
+    "skip_interfaces",
+    "cameras",
+];
+
 /// Takes the index of a list's element off a key.
 fn list_index(key: &mut Vec<String>) -> Option<usize> {
     let [.., list, index] = key.as_slice() else {
         return None;
     };
-    let index = index.parse().ok().filter(|_| matches!(list.as_str(), "rooms" | "listen"))?;
+    let index = index.parse().ok().filter(|_| LISTS.contains(&list.as_str()))?;
     key.pop();
     Some(index)
 }

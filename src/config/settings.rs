@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use super::access::{Access, Host, Networks, Origin, Origins, Scheme, SecretFile, Tls};
+pub use super::limits::Limits;
+pub use super::network::{Ice, TurnLogin, Uplink};
 use crate::proto::ids::{Name, RoomMode};
 
 /// Width of a picture, in pixels. 16 is one macroblock; 7680 is 8K.
@@ -20,8 +23,10 @@ pub const FRAMERATE: RangeInclusive<u32> = 1..=240;
 pub const BITRATE: RangeInclusive<u32> = 50..=100_000;
 /// Seconds between key frames.
 pub const KEYFRAME_INTERVAL: RangeInclusive<f64> = 0.1..=60.0;
-/// Most rooms, as many as the signalling server holds.
-pub const MAX_ROOMS: usize = 64;
+/// Seconds for which a time-limited TURN password is valid.
+pub const TURN_LIFETIME: RangeInclusive<u32> = 600..=604_800;
+/// Most uplinks: each camera has a socket of its own to each.
+pub const MAX_UPLINKS: usize = 8;
 /// Most cameras. A box encodes a handful; more is a mistake in what wrote the file.
 pub const MAX_CAMERAS: usize = 64;
 /// Longest title, in characters: it is shown over a tile.
@@ -32,6 +37,14 @@ pub const MAX_TITLE: usize = 80;
 pub struct Settings {
     /// The web server.
     pub server: Server,
+    /// Who may come in.
+    pub access: Access,
+    /// What clients may cost.
+    pub limits: Limits,
+    /// How pictures find their way.
+    pub ice: Ice,
+    /// Other servers that show this box's cameras, in the file's order.
+    pub uplinks: Vec<Uplink>,
     /// The rooms, in the file's order; at least one.
     pub rooms: Vec<Room>,
     /// The cameras, in the file's order. None means: publish every camera found (see [`Settings::found_camera`]).
@@ -70,12 +83,14 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// The WebSocket's path; begins with `/`.
     pub path: String,
+    /// Whether and how connections are encrypted.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Server {
     fn default() -> Self {
         // Dual stack: one socket for IPv6 and IPv4.
-        Self { listen: vec![SocketAddr::from(([0u16; 8], 8080))], path: "/portal".into() }
+        Self { listen: vec![SocketAddr::from(([0u16; 8], 8080))], path: "/portal".into(), tls: None }
     }
 }
 
@@ -86,6 +101,8 @@ pub struct Room {
     pub name: Name,
     /// Who sees whom.
     pub mode: RoomMode,
+    /// What its viewers must know; none: what all viewers must.
+    pub token: Option<SecretFile>,
 }
 
 /// `[camera.NAME]`

@@ -162,7 +162,15 @@ impl Drop for Rig {
 }
 
 fn plain() -> Settings {
-    Settings { server: Default::default(), rooms: Vec::new(), cameras: Vec::new() }
+    Settings {
+        server: Default::default(),
+        access: Default::default(),
+        limits: Default::default(),
+        ice: Default::default(),
+        uplinks: Vec::new(),
+        rooms: Vec::new(),
+        cameras: Vec::new(),
+    }
 }
 
 /// A viewer's queue, in a pipeline that takes everything.

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::config::settings as config;
 use crate::hub::Hub;
 use crate::proto::message::MAX_MESSAGE;
 use crate::proto::room::RoomView;
@@ -42,6 +43,20 @@ pub struct Site {
     pub rtc: serde_json::Value,
     /// Ours, for the metrics.
     pub version: &'static str,
+}
+
+impl Site {
+    /// With the default path and without STUN and TURN: on a LAN host candidates do.
+    #[must_use]
+    pub fn new(hub: Hub, cameras: Cameras) -> Self {
+        Self {
+            hub,
+            cameras,
+            path: config::Server::default().path,
+            rtc: serde_json::json!({ "iceServers": [] }),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
 }
 
 impl fmt::Debug for Site {

@@ -63,13 +63,7 @@ impl Server {
         rooms.add_room(Name::new("mesh").unwrap(), RoomMode::Mesh).unwrap();
         let (hub, hub_task) = Hub::spawn(rooms);
         let cameras = Cameras::new();
-        let site = Site {
-            hub: hub.clone(),
-            cameras: cameras.clone(),
-            path: "/portal".to_owned(),
-            rtc: serde_json::json!({ "iceServers": [] }),
-            version: "1.2.3",
-        };
+        let site = Site { version: "1.2.3", ..Site::new(hub.clone(), cameras.clone()) };
         let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (shutdown, told) = watch::channel(false);
