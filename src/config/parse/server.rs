@@ -72,6 +72,7 @@ fn tls(table: file::Tls) -> Result<Option<Tls>> {
     match (certificate, key) {
         (Some(_), _) | (_, Some(_)) if self_signed => {
             Err(Rejected::value(&["server", "tls", "self_signed"], "`true`, and a certificate besides")
+                .allowed("`certificate` and `key`, or `self_signed = true`")
                 .hint("remove one of the two"))
         }
         (Some(certificate), Some(key)) => Ok(Some(Tls::Files { certificate, key })),
