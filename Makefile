@@ -5,8 +5,9 @@ SHELL := /bin/bash
 
 BIN := target/release/portald
 INSTALL := packaging/install-packages
-# Browser tests and benchmarks drive Debian's Chromium through this; nothing of npm is in the product.
-NODE_MODULES := tests/browser/node_modules/.package-lock.json
+# Browser tests and benchmarks drive Debian's Chromium through one, and the relay that cameras are tried against needs
+# the other; nothing of npm is in the product.
+NODE_MODULES := tests/browser/node_modules/.package-lock.json tests/relay/node_modules/.package-lock.json
 
 .PHONY: help demo build check test test-vm soak bench clean
 
@@ -41,10 +42,11 @@ soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
 
 bench: build $(NODE_MODULES) ## figures as a table, JSON and SVG in benches/out
 	cargo bench --locked --bench wall
+	cargo bench --locked --bench load
 
-$(NODE_MODULES): tests/browser/package-lock.json
+tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	$(INSTALL) test
-	cd tests/browser && npm ci --no-audit --no-fund
+	cd tests/$* && npm ci --no-audit --no-fund
 
 clean: ## remove what was built
-	rm -rf target tests/browser/node_modules benches/out
+	rm -rf target tests/browser/node_modules tests/relay/node_modules benches/out

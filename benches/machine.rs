@@ -25,8 +25,6 @@ pub(crate) fn describe() -> Value {
         "kernel": text("/proc/sys/kernel/osrelease").trim(),
         "system": text("/etc/os-release").lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))
             .map_or("unknown", |name| name.trim_matches('"')),
-        "gstreamer": gstreamer::version_string().as_str(),
-        "chromium": chromium_version(),
         "portald": env!("CARGO_PKG_VERSION"),
     })
 }
@@ -67,8 +65,9 @@ pub(crate) fn chromium() -> String {
     std::env::var("CHROMIUM").unwrap_or_else(|_| "/usr/bin/chromium".into())
 }
 
-fn chromium_version() -> String {
-    let output = Command::new(chromium()).arg("--version").output();
+/// What a program says to `--version`, or why it says nothing.
+pub(crate) fn version(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
     output.map_or_else(|e| e.to_string(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

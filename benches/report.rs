@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::table;
+
 /// One figure and its goal.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -90,18 +92,11 @@ pub(crate) fn rows(figures: &Value) -> Vec<Row> {
 
 /// The rows for people.
 pub(crate) fn table(rows: &[Row]) -> String {
-    let width = |cell: fn(&Row) -> &str, head: &str| {
-        rows.iter().map(|row| cell(row).chars().count()).chain([head.len()]).max().unwrap_or(0)
-    };
-    let (a, b, c) =
-        (width(|row| row.name, "row"), width(|row| &row.measured, "measured"), width(|row| row.goal, "goal"));
-    let mut text = format!("{:a$} | {:b$} | {:c$} | verdict\n", "row", "measured", "goal");
-    text += &format!("{:-<a$}-|-{:-<b$}-|-{:-<c$}-|--------\n", "", "", "");
-    for Row { name, measured, goal, met } in rows {
+    let cells = |Row { name, measured, goal, met }: &Row| {
         let verdict = if *met { "met" } else { "not met" };
-        text += &format!("{name:a$} | {measured:b$} | {goal:c$} | {verdict}\n");
-    }
-    text
+        [*name, measured, goal, verdict].map(str::to_owned).to_vec()
+    };
+    table::text(&["row", "measured", "goal", "verdict"], &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 /// The rows for programs.

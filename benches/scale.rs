@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, Reading};
+use crate::daemon::Daemon;
 use crate::machine;
+use crate::process::Reading;
 use crate::receivers::Receivers;
 use crate::statistics::line;
 use crate::{CAMERA, ROOM};

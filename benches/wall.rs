@@ -12,10 +12,12 @@ mod joins;
 mod latency;
 mod machine;
 mod plot;
+mod process;
 mod receivers;
 mod report;
 mod scale;
 mod statistics;
+mod table;
 #[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/it/viewer.rs"]
 mod viewer;
@@ -61,6 +63,8 @@ fn main() {
 fn measure(wanted: &dyn Fn(&str) -> bool) {
     gstreamer::init().expect("GStreamer");
     let mut machine = machine::describe();
+    machine["gstreamer"] = gstreamer::version_string().as_str().into();
+    machine["chromium"] = machine::version(&machine::chromium()).into();
     machine["load_before"] = machine::load().into();
     let daemon = Daemon::start(&config());
     let runtime = Runtime::new().expect("a runtime");

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,7 +36,7 @@ pub enum ClientMessage {
         /// The message's type: `description`, `candidate`, `quality`, or an application's own.
         kind: String,
         /// The payload as it came.
-        payload: Box<RawValue>,
+        payload: Payload,
         /// Whom it is for. Without one it goes nowhere, as on the reference server.
         target: Option<MemberId>,
     },
@@ -80,13 +81,14 @@ impl ClientMessage {
             .ok_or(MessageError::NoType)?;
         // What is no id is nobody's: such a message goes nowhere, as on the reference server.
         let target = fields.get("target").and_then(|raw| string(raw)).and_then(MemberId::new);
-        // A payload that is not there is `undefined` in JavaScript and `null` for us.
-        let payload = fields.remove(&kind).unwrap_or_else(null);
+        let payload = Payload(fields.remove(&kind));
         match kind.as_str() {
-            "ping" => {
-                let number = serde_json::from_str::<serde_json::Number>(payload.get()).is_ok();
-                if number { Ok(Self::Ping(payload)) } else { Err(MessageError::BadPayload(kind)) }
-            }
+            "ping" => match payload.0 {
+                Some(number) if serde_json::from_str::<serde_json::Number>(number.get()).is_ok() => {
+                    Ok(Self::Ping(number))
+                }
+                _ => Err(MessageError::BadPayload(kind)),
+            },
             "renew-session" => {
                 let session = serde_json::from_str(payload.get()).ok();
                 match (target, session) {
@@ -103,22 +105,40 @@ impl ClientMessage {
     #[must_use]
     pub fn relay(kind: &str, payload: &impl Serialize, target: &MemberId) -> Self {
         let payload = serde_json::value::to_raw_value(payload).unwrap_or_else(|_| null());
-        Self::Relay { kind: kind.to_owned(), payload, target: Some(target.clone()) }
+        Self::Relay { kind: kind.to_owned(), payload: payload.into(), target: Some(target.clone()) }
     }
 
     /// The frame as a client sends it.
     #[must_use]
     pub fn to_json(&self) -> String {
         match self {
-            Self::Ping(number) => object("ping", number, None),
+            Self::Ping(number) => object("ping", Some(number), None),
             Self::Renew { target, session } => {
                 let number = serde_json::value::to_raw_value(session).unwrap_or_else(|_| null());
-                object("renew-session", &number, Some(("target", target)))
+                object("renew-session", Some(&number), Some(("target", target)))
             }
             Self::Relay { kind, payload, target } => {
-                object(kind, payload, target.as_ref().map(|id| ("target", id)))
+                object(kind, payload.0.as_deref(), target.as_ref().map(|id| ("target", id)))
             }
         }
+    }
+}
+
+/// What a message carries: JSON to the letter, or nothing at all. Nothing is `undefined` in JavaScript, reads as
+/// `null`, and stays nothing when it is passed on.
+#[derive(Debug, Clone, Default)]
+pub struct Payload(Option<Box<RawValue>>);
+
+impl From<Box<RawValue>> for Payload {
+    fn from(json: Box<RawValue>) -> Self {
+        Self(Some(json))
+    }
+}
+
+impl Deref for Payload {
+    type Target = RawValue;
+    fn deref(&self) -> &RawValue {
+        self.0.as_deref().unwrap_or(RawValue::NULL)
     }
 }
 
@@ -136,7 +156,7 @@ pub enum ServerMessage {
         /// The message's type.
         kind: String,
         /// The payload as the sender wrote it.
-        payload: Box<RawValue>,
+        payload: Payload,
         /// Who sent it; set by the server, so it cannot be forged.
         from: MemberId,
     },
@@ -148,14 +168,20 @@ impl ServerMessage {
     pub fn to_json(&self) -> String {
         let raw = |value: serde_json::Result<Box<RawValue>>| value.unwrap_or_else(|_| null());
         match self {
-            Self::Info(info) => object("info", &raw(serde_json::value::to_raw_value(info)), None),
+            // Rosters are long: no more copies than one.
+            Self::Info(info) => {
+                format!(
+                    "{{\"type\":\"info\",\"info\":{}}}",
+                    serde_json::to_string(info).unwrap_or_else(|_| "null".to_owned())
+                )
+            }
             Self::Error(code, message) => {
                 let mut error = BTreeMap::from([("code", code.as_str())]);
                 error.extend(message.as_deref().map(|text| ("message", text)));
-                object("error", &raw(serde_json::value::to_raw_value(&error)), None)
+                object("error", Some(&raw(serde_json::value::to_raw_value(&error))), None)
             }
-            Self::Pong(number) => object("pong", number, None),
-            Self::Relay { kind, payload, from } => object(kind, payload, Some(("from", from))),
+            Self::Pong(number) => object("pong", Some(number), None),
+            Self::Relay { kind, payload, from } => object(kind, payload.0.as_deref(), Some(("from", from))),
         }
     }
 }
@@ -284,9 +310,13 @@ fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
 
-fn object(kind: &str, payload: &RawValue, who: Option<(&str, &MemberId)>) -> String {
+fn object(kind: &str, payload: Option<&RawValue>, who: Option<(&str, &MemberId)>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let mut frame = format!("{{\"type\":{},{}:{}", quoted(kind), quoted(kind), payload.get());
+    let kind = quoted(kind);
+    let mut frame = format!("{{\"type\":{kind}");
+    if let Some(payload) = payload {
+        frame.push_str(&format!(",{kind}:{}", payload.get()));
+    }
     if let Some((name, id)) = who {
         frame.push_str(&format!(",\"{name}\":{}", quoted(id.as_str())));
     }
@@ -335,6 +365,7 @@ mod tests {
             assert!(
                 matches!(message, ClientMessage::Relay { target: None, ref payload, .. } if payload.get() == "null")
             );
+            assert_eq!(message.to_json(), r#"{"type":"bye"}"#, "what was not there is not made up");
         }
     }
 

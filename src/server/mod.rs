@@ -12,6 +12,7 @@ mod rate;
 mod routes;
 mod slots;
 mod socket;
+mod websocket;
 
 use std::fmt;
 use std::io;

@@ -9,11 +9,11 @@ use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::hyper::body::Bytes;
 use warp::reply::{Reply, Response};
-use warp::ws::Ws;
 use warp::{Filter, http};
 
 use super::page::ASSETS;
 use super::socket::{self, Query};
+use super::websocket::{self, Ws};
 use super::{Context, Peer, api};
 
 /// The whole site.
@@ -23,7 +23,7 @@ pub(super) type Routes = BoxedFilter<(Response,)>;
 pub(super) fn routes(context: &Arc<Context>) -> Routes {
     let context = context.clone();
     // `ws()` takes the upgrade out of the request only when the request is a WebSocket's.
-    let socket = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
+    let socket = websocket::ws().map(Some).or(warp::any().map(|| None)).unify();
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())

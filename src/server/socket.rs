@@ -17,7 +17,6 @@
 //! A client that closes with 1000 (it leaves) or 1001 (its page is gone) gives up its seat. Any other end, a close
 //! with another code too, may be a bad link: the hub keeps the seat of those who can claim it.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -26,11 +25,12 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tungstenite::Message;
 use tungstenite::error::{CapacityError, Error as WsError};
-use warp::reply::{Reply, Response};
-use warp::ws::{Message, WebSocket, Ws};
+use warp::reply::Response;
 
 use super::rate::{Bucket, Verdict};
+use super::websocket::{Frame, WebSocket, Ws};
 use super::{Context, Peer, told_to_end};
 use crate::hub::{Delivery, JoinRequest, Receiver, Sender};
 use crate::proto::ids::Kind;
@@ -74,10 +74,8 @@ impl Query {
 /// Answers the handshake; the socket then runs in a task of its own.
 pub(super) fn upgrade(ws: Ws, query: Query, peer: Peer, context: Arc<Context>) -> Response {
     ws.max_message_size(MAX_MESSAGE)
-        .max_frame_size(MAX_MESSAGE)
         .max_write_buffer_size(WRITE_BUFFER)
         .on_upgrade(move |socket| run(socket, query, peer, context))
-        .into_response()
 }
 
 /// Why a socket ended.
@@ -177,7 +175,7 @@ async fn run(socket: WebSocket, query: Query, peer: Peer, context: Arc<Context>)
         }
         // Completes the handshake: tungstenite answers the client's close frame while reading.
         while let Some(Ok(_)) = stream.next().await {}
-        Ok::<(), warp::Error>(())
+        Ok::<(), WsError>(())
     };
     let _ = timeout(context.limits.close, goodbye).await;
 }
@@ -287,7 +285,7 @@ async fn tell(
                 None => return End::HubGone,
             },
             Some(answer) = answers.recv() => Message::text(answer.to_json()),
-            _ = pings.tick() => Message::ping(Vec::new()),
+            _ = pings.tick() => Message::ping(),
         };
         match timeout(limits.write, sink.send(frame)).await {
             Ok(Ok(())) => {}
@@ -298,15 +296,13 @@ async fn tell(
 }
 
 /// What an error of the socket says about the client.
-fn fault(error: &warp::Error) -> End {
-    match error.source().and_then(|source| source.downcast_ref()) {
-        Some(WsError::Capacity(CapacityError::MessageTooLong { .. })) => End::TooLarge,
+fn fault(error: &WsError) -> End {
+    match error {
+        WsError::Capacity(CapacityError::MessageTooLong { .. }) => End::TooLarge,
         // Gone without a goodbye: closed pages and pulled cables do that every day.
-        Some(WsError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)) => {
-            End::Client
-        }
-        Some(WsError::Protocol(_)) => End::Protocol(1002),
-        Some(WsError::Utf8(_)) => End::Protocol(1007),
+        WsError::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => End::Client,
+        WsError::Protocol(_) => End::Protocol(1002),
+        WsError::Utf8(_) => End::Protocol(1007),
         _ => End::Client,
     }
 }

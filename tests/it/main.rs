@@ -6,8 +6,10 @@
 #[cfg(feature = "media")]
 mod churn;
 mod config;
+mod conformance;
 #[cfg(feature = "media")]
 mod daemon;
+mod example;
 mod http;
 #[cfg(feature = "media")]
 mod media;

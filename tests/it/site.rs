@@ -61,6 +61,11 @@ impl Server {
         let mut rooms = Rooms::new(room::Limits { seat_kept: PATIENCE * 2, ..room::Limits::default() });
         rooms.add_room(Name::new("home").unwrap(), RoomMode::Wall).unwrap();
         rooms.add_room(Name::new("mesh").unwrap(), RoomMode::Mesh).unwrap();
+        Self::with_rooms(rooms, limits).await
+    }
+
+    /// With rooms of the caller's.
+    pub(crate) async fn with_rooms(rooms: Rooms, limits: Limits) -> Self {
         let (hub, hub_task) = Hub::spawn(rooms);
         let cameras = Cameras::new();
         let site = Site { version: "1.2.3", ..Site::new(hub.clone(), cameras.clone()) };

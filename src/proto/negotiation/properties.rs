@@ -137,31 +137,36 @@ proptest! {
 enum Wire {
     Description(Description),
     Candidate(Candidate),
+    /// From the server: the two are to build a new connection.
+    Renewed,
 }
 
 /// A polite browser with the perfect-negotiation code of the WebRTC specification, as the stock client has it.
 /// Its descriptions are Chromium's, with its own ufrag and our media id put in.
 #[derive(Debug, Default)]
 struct Browser {
-    /// Whether an offer of its own is open.
-    own_offer: bool,
+    /// The media ids of an open offer of its own.
+    own_offer: Option<Vec<String>>,
     /// The camera's media id, once it has answered.
     answered: Option<String>,
     restarts: u32,
+    /// Whether the page adds a webcam to each connection, and has yet to.
+    webcam: bool,
     wants_webcam: bool,
 }
 
 impl Browser {
+    /// Says for which offer it was made, so that an answer to another can be told from it.
     fn ufrag(&self) -> String {
-        format!("b{}", self.restarts)
+        format!("b{}{}", self.restarts, self.answered.as_deref().unwrap_or_default())
     }
 
     fn offer(&mut self) -> Vec<Wire> {
-        self.own_offer = true;
         let sdp = match &self.answered {
             Some(mid) => WEBCAM.replace("p7", mid).replace("3yZj", &self.ufrag()),
             None => EARLY.to_owned(),
         };
+        self.own_offer = Some(mids(&sdp));
         vec![Wire::Description(Description { kind: SdpKind::Offer, sdp })]
     }
 
@@ -174,20 +179,33 @@ impl Browser {
     }
 
     fn receive(&mut self, wire: Wire) -> Vec<Wire> {
-        let Wire::Description(description) = wire else {
-            return Vec::new();
+        let description = match wire {
+            Wire::Description(description) => description,
+            Wire::Candidate(_) => return Vec::new(),
+            // A stock client closes its connection and makes another, to which everything that comes later goes.
+            Wire::Renewed => {
+                *self = Self { webcam: self.webcam, wants_webcam: self.webcam, ..Self::default() };
+                return Vec::new();
+            }
         };
         match description.kind {
-            // An answer when stable is an InvalidStateError, caught by the page.
             SdpKind::Answer => {
-                self.own_offer = false;
+                // An answer when stable, or with other media than the offer, is an error, caught by the page.
+                if self.own_offer.as_ref() == Some(&mids(&description.sdp)) {
+                    self.own_offer = None;
+                }
                 Vec::new()
             }
             SdpKind::Offer => {
-                // Rolled back, if there was one; `negotiationneeded` fires again once stable.
-                let rolled_back = std::mem::take(&mut self.own_offer);
                 let sdp = crate::proto::sdp::Sdp::scan(&description.sdp).unwrap();
                 let mid = sdp.media[0].mid().unwrap().to_owned();
+                // A media id cannot change within one connection: an offer of another session is an error.
+                if self.answered.as_ref().is_some_and(|answered| *answered != mid) {
+                    return Vec::new();
+                }
+                // Rolled back, if there was one; `negotiationneeded` fires again once stable.
+                let rolled_back = self.own_offer.take().is_some();
+                self.answered = Some(mid.clone());
                 let answer = ANSWER.replace("p7", &mid).replace("3yZj", &self.ufrag());
                 let candidate = Candidate {
                     candidate: "candidate:1 1 udp 2122194687 192.0.2.2 38901 typ host".into(),
@@ -195,7 +213,6 @@ impl Browser {
                     sdp_m_line_index: Some(0),
                     username_fragment: Some(self.ufrag()),
                 };
-                self.answered = Some(mid);
                 let mut out = vec![
                     Wire::Description(Description { kind: SdpKind::Answer, sdp: answer }),
                     Wire::Candidate(candidate),
@@ -217,6 +234,8 @@ enum Step {
     GStreamer,
     BrowserOffers,
     BrowserRestarts,
+    /// The server gives the two a new number: the camera starts anew at once, the browser when it hears of it.
+    Renew,
     Wait(u16),
 }
 
@@ -243,6 +262,8 @@ impl Link {
 /// The camera's machine, a webrtcbin that does as told, the browser, and the link between.
 struct World {
     machine: Negotiation,
+    tag: u64,
+    started: Instant,
     media: usize,
     closed: bool,
     now: Instant,
@@ -255,13 +276,16 @@ struct World {
 
 impl World {
     fn new(link: Link, wants_webcam: bool) -> Self {
+        let now = Instant::now();
         let mut world = Self {
             machine: Negotiation::new(41, Limits::default()),
+            tag: 41,
+            started: now,
             media: 0,
             closed: false,
-            now: Instant::now(),
+            now,
             gstreamer: VecDeque::new(),
-            browser: Browser { wants_webcam, ..Browser::default() },
+            browser: Browser { webcam: wants_webcam, wants_webcam, ..Browser::default() },
             to_browser: VecDeque::new(),
             to_camera: VecDeque::new(),
             link,
@@ -278,7 +302,13 @@ impl World {
                 Output::CreateOffer(generation) => {
                     self.gstreamer.push_back(Input::OfferCreated { generation, sdp: OFFER.into() });
                 }
-                Output::SetRemote(generation, _) => {
+                Output::SetRemote(generation, answer) => {
+                    let ours = format!("p{}", self.tag);
+                    let ufrag = answer.sdp.lines().find(|line| line.starts_with("a=ice-ufrag:b")).unwrap();
+                    assert!(
+                        ufrag.trim_end().ends_with(&ours),
+                        "an answer to another offer: {ufrag}, not {ours}"
+                    );
                     self.gstreamer.push_back(Input::RemoteSet { generation });
                     self.gstreamer.push_back(connected(ANSWER));
                 }
@@ -307,6 +337,7 @@ impl World {
                     self.put(match wire {
                         Wire::Description(description) => Input::Remote(description),
                         Wire::Candidate(candidate) => Input::RemoteCandidate(Some(candidate)),
+                        Wire::Renewed => unreachable!("the server tells the browser"),
                     });
                 }
             }
@@ -319,11 +350,24 @@ impl World {
             }
             Step::BrowserOffers => self.to_camera.extend(self.browser.offer()),
             Step::BrowserRestarts => self.to_camera.extend(self.browser.restart()),
+            Step::Renew => self.renew(),
             Step::Wait(milliseconds) => {
                 self.now += Duration::from_millis(milliseconds.into());
                 self.put(Input::Tick);
             }
         }
+    }
+
+    /// A new session; what is under way between the two, or on the camera's threads, is of the old one.
+    fn renew(&mut self) {
+        self.tag += 1;
+        self.machine = Negotiation::new(self.tag, Limits::default());
+        self.started = self.now;
+        (self.closed, self.media) = (false, 0);
+        self.gstreamer.clear();
+        // What the server says is not lost, but it may overtake.
+        self.to_browser.push_back(Wire::Renewed);
+        self.put(Input::Start);
     }
 
     /// Lets everything under way arrive, then time run out.
@@ -338,7 +382,8 @@ impl World {
             }
         }
         if let Some(deadline) = self.machine.poll_timeout() {
-            self.now = deadline;
+            assert!(deadline <= self.started + Limits::default().answer, "later than it may take");
+            self.now = self.now.max(deadline);
             self.put(Input::Tick);
         }
     }
@@ -351,6 +396,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Step::GStreamer),
         2 => Just(Step::BrowserOffers),
         1 => Just(Step::BrowserRestarts),
+        1 => Just(Step::Renew),
         1 => (0u16..3000).prop_map(Step::Wait),
     ];
     prop::collection::vec(step, 0..60)
@@ -378,6 +424,6 @@ proptest! {
         steps.into_iter().filter(steady).for_each(|step| world.step(step));
         world.settle();
         prop_assert_eq!(world.machine.state(), "live");
-        prop_assert!(!world.browser.own_offer, "an offer of the browser was left without an answer");
+        prop_assert!(world.browser.own_offer.is_none(), "an offer of the browser was left without an answer");
     }
 }

@@ -5,11 +5,15 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::message::{Info, Member};
+use super::super::message::{Info, Member, RESERVED};
 use super::*;
 
 const SEATS: usize = 6;
-const QUEUE: usize = 1;
+const QUEUE: usize = 2;
+/// Two short messages fit, a long one does not.
+const BYTES: usize = 40;
+/// See `RENEWALS` in `seat.rs`.
+const RENEWALS: u64 = 10;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
@@ -41,6 +45,8 @@ enum Step {
     Relay {
         from: usize,
         to: usize,
+        kind: &'static str,
+        long: bool,
     },
     Renew {
         from: usize,
@@ -63,6 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
     let n = 0..64usize;
     let key = prop_oneof![2 => Just(KeyShown::None), 3 => Just(KeyShown::Right), 1 => Just(KeyShown::Wrong)];
     let kind = prop_oneof![1 => Just(Kind::Camera), 3 => Just(Kind::Peer)];
+    let reserved = prop::sample::select(RESERVED.to_vec());
+    let said = prop_oneof![8 => Just("chat"), 1 => Just("description"), 1 => reserved];
     let asks = prop::option::weighted(0.9, 0..IDS.len());
     prop_oneof![
         6 => (0..2usize, asks, key, kind, any::<bool>(), 0..3u8, any::<bool>()).prop_map(
@@ -72,7 +80,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => n.clone().prop_map(Step::Close),
         1 => n.clone().prop_map(Step::Leave),
         1 => n.clone().prop_map(Step::Heard),
-        4 => (n.clone(), 0..IDS.len()).prop_map(|(from, to)| Step::Relay { from, to }),
+        6 => (n.clone(), 0..IDS.len(), said, prop::bool::weighted(0.2))
+            .prop_map(|(from, to, kind, long)| Step::Relay { from, to, kind, long }),
         2 => (n, 0..IDS.len(), prop::bool::weighted(0.2))
             .prop_map(|(from, to, outdated)| Step::Renew { from, to, outdated }),
         1 => (0..8000u64).prop_map(|millis| Step::Wait { millis }),
@@ -104,13 +113,24 @@ struct ModelSeat {
     address: Option<IpAddr>,
     heard: Instant,
     until: Instant,
-    /// What was said while it was away.
+    /// What was said while it was away, and how many bytes that were.
     missed: Vec<(Session, MemberId, u64)>,
+    missed_bytes: usize,
+    /// Since when it is there, and the renewals it has had.
+    since: Instant,
+    renewals: u64,
+}
+
+impl ModelSeat {
+    fn overflowed(&self) -> bool {
+        self.missed.len() > QUEUE || self.missed_bytes > BYTES
+    }
 }
 
 impl World {
     fn new() -> Self {
-        let limits = Limits { members_per_room: SEATS, seat_queue: QUEUE, ..Limits::default() };
+        let limits =
+            Limits { members_per_room: SEATS, seat_queue: QUEUE, seat_bytes: BYTES, ..Limits::default() };
         let mut rooms = Rooms::new(limits);
         for (name, mode) in ROOMS {
             rooms.add_room(Name::new(name).unwrap(), mode).unwrap();
@@ -155,7 +175,7 @@ impl World {
                 self.heard(conn);
                 assert!(self.rooms.handle(self.now, Input::Heard(ConnId(conn as u64))).is_empty());
             }
-            Step::Relay { from, to } => self.relay(*from, IDS[*to]),
+            Step::Relay { from, to, kind, long } => self.relay(*from, IDS[*to], kind, *long),
             Step::Renew { from, to, outdated } => self.renew(*from, IDS[*to], *outdated),
             Step::Wait { millis } => {
                 let until = self.now + Duration::from_millis(*millis);
@@ -191,6 +211,9 @@ impl World {
             return;
         };
         assert!(Some(&info.id) == asked.as_ref() || info.id == join.fresh_id);
+        assert!(join.kind == Kind::Camera || !info.id.is_camera(), "a peer with a camera's id");
+        let takes_over = self.seats.contains_key(&(room, info.id.clone()));
+        assert!(!crowded || takes_over || join.kind == Kind::Camera, "one too many");
         let own_camera = join.kind == Kind::Camera && asked.as_ref().is_some_and(MemberId::is_camera);
         let granted = Some(&info.id) == asked.as_ref();
         assert!(granted || !(free || own_camera), "an id was not granted");
@@ -201,7 +224,11 @@ impl World {
             .as_ref()
             .is_some_and(|seat| seat.key.is_some() && seat.key == join.key && seat.kind == join.kind);
         let mut replayed = Vec::new();
+        let (mut since, mut renewals) = (self.now, 0);
         if let Some(seat) = before {
+            if own {
+                (since, renewals) = (seat.since, seat.renewals);
+            }
             let silent = self.now - seat.heard >= Duration::from_secs(6);
             let yields =
                 seat.conn.is_some() && silent && seat.address.is_some() && seat.address == join.address;
@@ -210,7 +237,7 @@ impl World {
                 let replaced = Output::Close(ConnId(old as u64), CloseReason::Replaced);
                 assert_eq!(format!("{:?}", outputs[0]), format!("{replaced:?}"));
                 self.conns[old] = None;
-            } else if own && seat.missed.len() <= QUEUE {
+            } else if own && !seat.overflowed() {
                 replayed = seat.missed;
             } else if own {
                 let lost: Vec<_> = seat.missed.iter().map(|(session, ..)| Some(*session)).collect();
@@ -233,6 +260,9 @@ impl World {
                 heard: self.now,
                 until: self.now,
                 missed: Vec::new(),
+                missed_bytes: 0,
+                since,
+                renewals,
             },
         );
         // Taken as told already, lest the `info` be found needless.
@@ -245,6 +275,7 @@ impl World {
 
     fn close(&mut self, conn: usize, input: fn(ConnId) -> Input, may_return: bool) {
         let place = self.conns.get_mut(conn).and_then(Option::take).map(|(room, info)| (room, info.id));
+        let held = place.is_some();
         if let Some(place) = place {
             let seat = self.seats.get_mut(&place).unwrap();
             seat.conn = None;
@@ -254,26 +285,41 @@ impl World {
             }
         }
         let outputs = self.rooms.handle(self.now, input(ConnId(conn as u64)));
+        assert!(held || outputs.is_empty(), "the end of a connection that held no seat changed something");
         assert!(self.read(&outputs, None, &[]).is_empty());
     }
 
-    fn relay(&mut self, n: usize, to: &str) {
+    fn relay(&mut self, n: usize, to: &str, kind: &str, long: bool) {
         let from = self.pick(n);
         let target = MemberId::new(to);
         self.said += 1;
-        let payload = serde_json::value::to_raw_value(&self.said).unwrap();
-        let message = ClientMessage::Relay { kind: "chat".to_owned(), payload, target: target.clone() };
+        let text = format!("{} {}", self.said, if long { "x".repeat(BYTES) } else { String::new() });
+        let payload = serde_json::value::to_raw_value(&text).unwrap();
+        let size = kind.len() + payload.get().len();
+        let message =
+            ClientMessage::Relay { kind: kind.to_owned(), payload: payload.into(), target: target.clone() };
         let mut expected = Vec::new();
         let said = self.said;
+        let reserved = RESERVED.contains(&kind);
         if let Some((room, info)) = self.heard(from) {
+            if target.as_ref() == Some(&info.id) {
+                expected.push((from, info.id.clone(), said));
+            }
             let entry = info.members.into_iter().find(|entry| Some(&entry.id) == target.as_ref());
             if let Some(Member { id, session: Some(session), .. }) = entry {
                 let seat = self.seats.get_mut(&(room, id)).unwrap();
                 match seat.conn {
                     Some(to) => expected.push((to, info.id, said)),
-                    None => seat.missed.push((session, info.id, said)),
+                    None if !reserved => {
+                        seat.missed.push((session, info.id, said));
+                        seat.missed_bytes += size;
+                    }
+                    None => {}
                 }
             }
+        }
+        if reserved {
+            expected.clear();
         }
         let outputs = self.rooms.handle(self.now, Input::Message(ConnId(from as u64), message));
         assert_eq!(self.read(&outputs, None, &[]), expected);
@@ -296,6 +342,14 @@ impl World {
             outputs.iter().any(|output| matches!(output, Output::Dropped(DropReason::TooManyRenewals)));
         let relayed = self.read(&outputs, None, &pair);
         assert!(relayed.is_empty());
+        if let [id, _] = &pair[..] {
+            let (room, _) = self.conns[from].as_ref().unwrap();
+            let seat = self.seats.get_mut(&(*room, id.clone())).unwrap();
+            seat.renewals += u64::from(!limited);
+            let seconds = (self.now - seat.since).as_secs();
+            assert!(!limited || seat.renewals >= RENEWALS, "limited too early");
+            assert!(seat.renewals <= RENEWALS + seconds, "renewed without limit");
+        }
         if let [_, target] = &pair[..]
             && !limited
         {
@@ -324,6 +378,13 @@ impl World {
         let mut told = BTreeSet::new();
         let mut relayed = Vec::new();
         for output in outputs {
+            if let Output::Send(ConnId(conn), message) = output {
+                let may_be_told = joined == Some(*conn as usize);
+                assert!(
+                    may_be_told || !message.to_json().contains("key-"),
+                    "a key told to another, or twice"
+                );
+            }
             match output {
                 Output::Send(ConnId(conn), ServerMessage::Info(info)) => {
                     let conn = *conn as usize;
@@ -332,7 +393,7 @@ impl World {
                 }
                 Output::Send(ConnId(conn), ServerMessage::Relay { payload, from, .. }) => {
                     assert!(self.conns[*conn as usize].is_some(), "sent to one that is gone");
-                    relayed.push((*conn as usize, from.clone(), payload.get().parse().unwrap()));
+                    relayed.push((*conn as usize, from.clone(), said(payload)));
                 }
                 Output::Close(ConnId(conn), _) => assert!(self.conns[*conn as usize].is_none()),
                 Output::Dropped(_) => {}
@@ -392,6 +453,12 @@ impl World {
                     assert_eq!(back.session, entry.session, "two numbers for one pair");
                     assert_ne!(back.polite, entry.polite, "exactly one is polite");
                 }
+                let polite = match (seat.kind, entry.kind) {
+                    (Kind::Peer, Some(Kind::Camera)) => true,
+                    (Kind::Camera, _) => false,
+                    _ => id.as_str() > entry.id.as_str(),
+                };
+                assert_eq!(entry.polite, polite, "{id} to {}", entry.id);
             }
         }
         assert_eq!(self.rooms.len(), self.seats.len());
@@ -422,4 +489,10 @@ impl World {
         self.seats.get_mut(&(room, info.id.clone()))?.heard = self.now;
         Some((room, info))
     }
+}
+
+/// The number of a message.
+fn said(payload: &serde_json::value::RawValue) -> u64 {
+    let text: String = serde_json::from_str(payload.get()).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
 }

@@ -20,6 +20,8 @@ const RENEWAL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) id: MemberId,
+    /// Its number in the room, which no other seat ever has; given when it is added.
+    pub(super) serial: u64,
     pub(super) kind: Kind,
     pub(super) title: Option<String>,
     pub(super) renewals: Allowance,
@@ -35,6 +37,7 @@ impl Seat {
     pub(super) fn new(now: Instant, conn: ConnId, id: MemberId, join: Join) -> Self {
         Self {
             id,
+            serial: 0,
             kind: join.kind,
             title: join.title.map(cut),
             renewals: Allowance { left: RENEWALS, counted: now },

@@ -210,12 +210,15 @@ fn a_message_reaches_whom_the_sender_sees_and_says_who_sent_it() {
     let [ann, _bob] = [house.join(viewer("ann")), house.join(viewer("bob"))];
     house.say(ann, "chat", "!front");
     assert_eq!(house.relayed(), [(front, "chat".into(), "ann".into())]);
-    for target in ["bob", "ann", "nobody"] {
+    // The reference server does this, too: the sender is a member of its room.
+    house.say(ann, "chat", "ann");
+    assert_eq!(house.relayed(), [(ann, "chat".into(), "ann".into())]);
+    for target in ["bob", "nobody"] {
         house.say(ann, "chat", target);
         assert_eq!(house.dropped(), [DropReason::NoSuchTarget], "{target}");
         assert_eq!(house.outputs.len(), 1);
     }
-    house.message(ann, ClientMessage::Relay { kind: "chat".into(), payload: null(), target: None });
+    house.message(ann, ClientMessage::Relay { kind: "chat".into(), payload: null().into(), target: None });
     assert_eq!(house.dropped(), [DropReason::NoSuchTarget]);
 }
 
@@ -704,7 +707,7 @@ impl House {
 
     fn say(&mut self, from: ConnId, kind: &str, target: &str) {
         let target = Some(id(target));
-        self.message(from, ClientMessage::Relay { kind: kind.to_owned(), payload: null(), target });
+        self.message(from, ClientMessage::Relay { kind: kind.to_owned(), payload: null().into(), target });
     }
 
     fn renew(&mut self, from: ConnId, target: &str, session: Session) {
