@@ -9,7 +9,7 @@ INSTALL := packaging/install-packages
 # the other; nothing of npm is in the product.
 NODE_MODULES := tests/browser/node_modules/.package-lock.json tests/relay/node_modules/.package-lock.json
 
-.PHONY: help demo build check test test-vm soak bench clean
+.PHONY: help demo build check test test-turn test-vm soak bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ test: build $(NODE_MODULES) ## every test that needs no virtual machine
 test-vm: build $(NODE_MODULES) ## a virtual machine with the stock kernel's vivid cameras (needs root)
 	$(INSTALL) test vm
 	tests/vm/run.sh
+
+test-turn: ## pictures through a real TURN server (installs coturn, whose service Debian starts: for a container)
+	$(INSTALL) build run turn
+	cargo test --locked --test it -- --ignored turn::
 
 soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
 	PORTALD_TEST_ROUNDS=10000 cargo test --locked --release --test it -- --exact churn::rounds --nocapture

@@ -1,29 +1,39 @@
 //! `portald run`: starts everything in order, and ends it in order.
 
+mod rooms;
+
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{info, warn};
-use tokio::signal::unix::{SignalKind, signal};
+use log::{error, info, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::config::settings::{Settings, Source};
+use self::rooms::Publishing;
+use crate::config::settings::{self as config, Settings, Source};
 use crate::hub::Hub;
+use crate::ice::{IceError, IceServers};
 use crate::media::camera::Camera;
+use crate::media::ice::Ice;
 use crate::media::{MediaError, Timeline, peer, probe};
+use crate::places::Places;
 use crate::proto::ids::Name;
 use crate::proto::room::{Limits, Rooms};
-use crate::server::{self, ServerError, Site};
+use crate::server::tls::{Tls, TlsError};
+use crate::server::{self, Access, AccessError, ServerError, Site};
 use crate::status::Cameras;
 use crate::template::{TemplateError, Templates};
 use crate::{publisher, systemd};
 
 /// Where templates are looked for beside the built-in ones; later ones win.
 const TEMPLATE_DIRS: [&str; 2] = ["/usr/share/portald/pipelines", "/etc/portald/pipelines"];
+/// How long reading files again may take; they may be on a network drive, and signals wait meanwhile.
+const RELOAD_LIMIT: Duration = Duration::from_secs(10);
 /// How long sessions, cameras and sockets may take to end in order.
 const END_LIMIT: Duration = Duration::from_secs(4);
 
@@ -39,6 +49,15 @@ pub enum StartError {
     /// A listening socket.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// A password or token.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A secret of a TURN server.
+    #[error(transparent)]
+    Ice(#[from] IceError),
     /// The runtime or the signal handlers.
     #[error("the operating system refuses")]
     Os(#[from] std::io::Error),
@@ -51,7 +70,10 @@ impl StartError {
         match self {
             Self::Media(error) => error.hint(),
             Self::Template(error) => error.hint(),
+            Self::Access(error) => error.hint(),
             Self::Server(error) => error.hint().unwrap_or_else(|| "`ss -ltn` shows who listens where".into()),
+            Self::Tls(error) => error.hint(),
+            Self::Ice(error) => error.hint(),
             Self::Os(_) => {
                 "look at the limits of the process: `ulimit -a`, or LimitNOFILE= and TasksMax= of the unit"
                     .into()
@@ -68,15 +90,17 @@ pub fn templates() -> Result<Templates, TemplateError> {
     Templates::load(&TEMPLATE_DIRS.map(PathBuf::from))
 }
 
-/// Runs until SIGTERM or SIGINT. A second one ends the process at once.
+/// Runs until SIGTERM or SIGINT. A second one ends the process at once. SIGHUP reads certificate and secrets again.
 ///
 /// # Errors
 /// [`StartError`] before anything is served.
 pub fn run(settings: Settings, demo: bool) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Before all that takes long: without a handler SIGHUP ends the process.
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let timeline = Timeline::start()?;
     let templates = Arc::new(templates()?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(settings, demo, timeline, templates));
+    let result = runtime.block_on(serve(settings, demo, timeline, templates, hangup));
     // What still blocks in a driver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
@@ -87,9 +111,16 @@ async fn serve(
     demo: bool,
     timeline: Timeline,
     templates: Arc<Templates>,
+    mut hangup: Signal,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let tls = match &settings.server.tls {
+        Some(tls) => Some(Arc::new(Tls::open(tls, addresses())?)),
+        None => None,
+    };
+    let ice = Arc::new(IceServers::open(&settings.ice)?);
+    let timeline = timeline.with_ice(Ice::new(settings.ice.clone(), Arc::clone(&ice)));
     let listeners = server::bind(&settings.server.listen).await?;
     let warm = {
         let timeline = timeline.clone();
@@ -99,27 +130,51 @@ async fn serve(
         find_cameras(&mut settings, demo).await;
     }
 
-    let mut rooms = Rooms::new(Limits::default());
+    let access = Arc::new(Access::open(&settings.access, &settings.rooms)?);
+    let mut rooms = Rooms::new(room_limits(&settings.limits));
     for room in &settings.rooms {
         if let Err(error) = rooms.add_room(room.name.clone(), room.mode) {
             warn!("room {}: {error}", room.name);
         }
     }
-    let (hub, _) = Hub::spawn(rooms);
+    let (hub, _) = Hub::spawn_queueing(rooms, settings.limits.queue);
     let cameras = Cameras::new();
+    let places = Places::new(settings.limits.sessions, settings.limits.sessions_per_camera);
     let (stop, stopping) = watch::channel(false);
-    let tasks = start_cameras(&settings, &templates, &timeline, &cameras, &hub, &stopping);
-    let site = Site { path: settings.server.path.clone(), ..Site::new(hub, cameras) };
-    let serving = tokio::spawn(server::serve(listeners, site, stopping));
+    let publishing = Publishing {
+        hub: hub.clone(),
+        places: places.clone(),
+        cameras: cameras.clone(),
+        stopping: stopping.clone(),
+    };
+    let (enabled, mut tasks) = start_cameras(&settings, &templates, &timeline, &publishing);
+    let (tell_changes, changes) = server::room_changes();
+    tasks.push(tokio::spawn(rooms::follow(changes, enabled, publishing)));
+    let site = Site {
+        path: settings.server.path.clone(),
+        rtc: Arc::clone(&ice),
+        tls: tls.clone(),
+        access: Arc::clone(&access),
+        places,
+        room_changes: Some(tell_changes),
+        ..Site::new(hub, cameras)
+    };
+    let serving = tokio::spawn(server::serve_within(listeners, site, (&settings.limits).into(), stopping));
     if let Ok(Err(error)) = warm.await {
         warn!("no viewer can be served: {error}; {}", error.hint());
     }
     announce(&settings);
     systemd::ready();
 
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: ending; a second one ends at once"),
-        _ = interrupt.recv() => info!("interrupted: ending; a second time ends at once"),
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.keep_fresh());
+    }
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(tls.clone(), Arc::clone(&access), Arc::clone(&ice)).await,
+            _ = terminate.recv() => break info!("SIGTERM: ending; a second one ends at once"),
+            _ = interrupt.recv() => break info!("interrupted: ending; a second time ends at once"),
+        }
     }
     systemd::stopping();
     let _ = stop.send(true);
@@ -130,6 +185,28 @@ async fn serve(
     }
     info!("ended");
     Ok(())
+}
+
+/// SIGHUP: reads certificate and secrets again. What cannot be read leaves in use what there was.
+async fn reload(tls: Option<Arc<Tls>>, access: Arc<Access>, ice: Arc<IceServers>) {
+    let read = spawn_blocking(move || {
+        let kept = |what: &dyn Display, hint: String| {
+            error!("SIGHUP: {what}; {hint}; what was in use before stays");
+        };
+        if let Some(Err(error)) = tls.map(|tls| tls.reload()) {
+            kept(&error, error.hint());
+        }
+        if let Err(error) = access.reload() {
+            kept(&error, error.hint());
+        }
+        if let Err(error) = ice.reload() {
+            kept(&error, error.hint());
+        }
+    });
+    match timeout(RELOAD_LIMIT, read).await {
+        Ok(_) => info!("SIGHUP: certificate and secrets were read; for portald.toml restart portald"),
+        Err(_) => error!("SIGHUP: reading the files takes longer than {} s", RELOAD_LIMIT.as_secs()),
+    }
 }
 
 /// Without configured cameras: those that are plugged in, and for a demo two that are made up.
@@ -161,45 +238,46 @@ async fn find_cameras(settings: &mut Settings, demo: bool) {
     }
 }
 
-/// Supervisors and publishers; they end with `stopping`.
+/// What the rooms may hold, of what is configured.
+fn room_limits(limits: &config::Limits) -> Limits {
+    Limits { members_per_room: limits.sockets_per_room, rooms: limits.rooms, ..Limits::default() }
+}
+
+/// Supervisors and publishers, which end with `publishing.stopping`; and the cameras that are enabled.
 fn start_cameras(
     settings: &Settings,
     templates: &Arc<Templates>,
     timeline: &Timeline,
-    cameras: &Cameras,
-    hub: &Hub,
-    stopping: &watch::Receiver<bool>,
-) -> Vec<JoinHandle<()>> {
+    publishing: &Publishing,
+) -> (Vec<Camera>, Vec<JoinHandle<()>>) {
     let mut tasks = Vec::new();
+    let mut enabled = Vec::new();
     for configured in &settings.cameras {
         let (camera, task) = Camera::start(
             configured.clone(),
             Arc::clone(templates),
             timeline.clone(),
-            cameras.clone(),
-            stopping.clone(),
+            publishing.cameras.clone(),
+            publishing.stopping.clone(),
         );
         tasks.push(task);
         if !configured.enabled {
             continue;
         }
         for room in &configured.rooms {
-            tasks.push(tokio::spawn(publisher::run(
-                camera.clone(),
-                room.clone(),
-                hub.clone(),
-                stopping.clone(),
-            )));
+            let Publishing { hub, places, stopping, .. } = publishing.clone();
+            tasks.push(tokio::spawn(publisher::run(camera.clone(), room.clone(), hub, places, stopping)));
         }
+        enabled.push(camera);
     }
-    tasks
+    (enabled, tasks)
 }
 
 /// Says where the wall is.
 fn announce(settings: &Settings) {
     let cameras = settings.cameras.len();
     for address in &settings.server.listen {
-        for url in urls(*address) {
+        for url in urls(*address, settings.server.tls.is_some()) {
             info!("the wall of {cameras} cameras is at {url}");
         }
     }
@@ -207,12 +285,12 @@ fn announce(settings: &Settings) {
 }
 
 /// Addresses a person can type for a listening address.
-fn urls(listen: SocketAddr) -> Vec<String> {
-    let port = listen.port();
+fn urls(listen: SocketAddr, encrypted: bool) -> Vec<String> {
+    let (scheme, port) = (if encrypted { "https" } else { "http" }, listen.port());
     if !listen.ip().is_unspecified() {
-        return vec![format!("http://{listen}/")];
+        return vec![format!("{scheme}://{listen}/")];
     }
-    let mut urls = vec![format!("http://localhost:{port}/")];
+    let mut urls = vec![format!("{scheme}://localhost:{port}/")];
     // Connecting a UDP socket sends nothing; it makes the kernel choose the address it would send from. The target is
     // of a block that is reserved for documentation (RFC 5737).
     let chosen = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
@@ -223,9 +301,17 @@ fn urls(listen: SocketAddr) -> Vec<String> {
         && !address.is_loopback()
         && !address.is_unspecified()
     {
-        urls.push(format!("http://{address}:{port}/"));
+        urls.push(format!("{scheme}://{address}:{port}/"));
     }
     urls
+}
+
+/// The addresses of this box by which others can reach it.
+fn addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = interfaces.iter().filter(|found| !found.is_loopback()).map(|found| found.ip());
+    // Nobody can type a link-local address of IPv6: browsers take no scope.
+    addresses.filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())).collect()
 }
 
 /// All were told at once; a camera's publishers end its sessions while its supervisor closes the device.

@@ -16,16 +16,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use self::queues::{Command, Commands, Guard, Inbox, Outbox, Queued, outbox};
-use crate::proto::ids::{ConnId, Kind, MemberId, Session};
+use self::queues::{Command, Commands, DELIVERIES, Guard, Inbox, Outbox, Queued, outbox};
+use crate::proto::ids::{ConnId, Kind, MemberId, Name, RoomMode, Session};
 use crate::proto::message::{ClientMessage, ServerMessage};
-use crate::proto::room::{CloseReason, DropReason, Input, Join, Output, RoomView, Rooms};
+use crate::proto::room::{CloseReason, DropReason, Input, Join, Output, RoomError, RoomView, Rooms};
 
 /// A handle to the rooms; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Hub {
     commands: Commands,
     next_conn: Arc<AtomicU64>,
+    /// How many may wait for each member.
+    deliveries: usize,
     counters: Arc<Counters>,
 }
 
@@ -34,6 +36,12 @@ impl Hub {
     /// [`shutdown`](Self::shutdown).
     #[must_use]
     pub fn spawn(rooms: Rooms) -> (Self, JoinHandle<()>) {
+        Self::spawn_queueing(rooms, DELIVERIES)
+    }
+
+    /// As [`spawn`](Self::spawn), with so many deliveries that may wait for each member.
+    #[must_use]
+    pub fn spawn_queueing(rooms: Rooms, deliveries: usize) -> (Self, JoinHandle<()>) {
         let (handle, commands) = Commands::new();
         let counters = Arc::<Counters>::default();
         let task = HubTask {
@@ -43,7 +51,7 @@ impl Hub {
             members: HashMap::new(),
             counters: Arc::clone(&counters),
         };
-        let hub = Self { commands: handle, next_conn: Arc::default(), counters };
+        let hub = Self { commands: handle, next_conn: Arc::default(), deliveries, counters };
         (hub, tokio::spawn(task.run()))
     }
 
@@ -62,7 +70,7 @@ impl Hub {
             fresh_id: MemberId::new(Uuid::new_v4().to_string())?,
             fresh_key: Uuid::new_v4().to_string(),
         };
-        let (outbox, inbox) = outbox();
+        let (outbox, inbox) = outbox(self.deliveries);
         self.commands.send(Command::Join(conn, join, outbox)).await.then(|| {
             let guard = Arc::new(Guard { conn, commands: self.commands.clone() });
             Membership {
@@ -76,6 +84,21 @@ impl Hub {
     pub async fn rooms(&self) -> Option<Vec<RoomView>> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::View(reply)).await;
+        answer.await.ok()
+    }
+
+    /// Opens a room. `None`: the hub is gone.
+    pub async fn add_room(&self, name: Name, mode: RoomMode) -> Option<Result<(), RoomError>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::AddRoom(name, mode, reply)).await;
+        answer.await.ok()
+    }
+
+    /// Takes a room away and closes who is in it with [`CloseReason::RoomGone`]; whether there was one. `None`: the
+    /// hub is gone.
+    pub async fn remove_room(&self, name: Name) -> Option<bool> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::RemoveRoom(name, reply)).await;
         answer.await.ok()
     }
 
@@ -258,6 +281,10 @@ impl HubTask {
                 Some((Command::Input(input), _)) => self.handle(input),
                 // Whoever asked may have stopped waiting.
                 Some((Command::View(reply), _)) => drop(reply.send(self.rooms.view())),
+                Some((Command::AddRoom(name, mode, reply), _)) => {
+                    drop(reply.send(self.rooms.add_room(name, mode)))
+                }
+                Some((Command::RemoveRoom(name, reply), _)) => drop(reply.send(self.remove_room(&name))),
                 Some((Command::Shutdown, _)) | None => break,
             }
         }
@@ -292,6 +319,17 @@ impl HubTask {
                 }
             }
         }
+    }
+
+    fn remove_room(&mut self, name: &Name) -> bool {
+        let outputs = self.rooms.remove_room(name);
+        let existed = outputs.is_some();
+        for output in outputs.into_iter().flatten() {
+            if let Output::Close(conn, reason) = output {
+                self.close(conn, reason);
+            }
+        }
+        existed
     }
 
     fn close(&mut self, conn: ConnId, reason: CloseReason) {

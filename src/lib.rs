@@ -25,7 +25,9 @@ pub mod config;
 pub mod modes;
 pub mod template;
 pub mod hub;
+pub mod places;
 pub mod status;
+pub mod ice;
 pub mod server;
 pub mod shutdown;
 #[cfg(feature = "media")]

@@ -1,6 +1,6 @@
 //! One camera as a member of one room: keeps a session with every viewer that the roster names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,24 +9,25 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::hub::{self, Delivery, Hub, JoinRequest};
 use crate::media::camera::{Camera, Condition};
-use crate::proto::ids::{Kind, MemberId, Name};
-use crate::proto::message::{ClientMessage, ServerMessage};
+use crate::places::{Full, Place, Places};
+use crate::proto::ids::{self, Kind, MemberId, Name};
+use crate::proto::message::{ClientMessage, ErrorCode, ServerMessage};
+use crate::proto::room::CloseReason;
 use crate::proto::roster::{Change, Roster};
 use crate::session::{Inbound, Session, Viewer};
 use crate::shutdown::ending;
-use crate::status::State;
 
-/// Sessions one camera may have in one room. 64 were measured on two cores of a server; a Pi 4 core carries 10–15 at 2 Mbit/s.
-pub const MAX_SESSIONS: usize = 100;
 /// Wait before a room that closed on us is joined again.
 const REJOIN: Duration = Duration::from_secs(1);
+/// Between two log lines about viewers who must wait: a crowd must not flood the log.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Keeps `camera` in the room `room` until `shutdown`.
-pub async fn run(camera: Camera, room: Name, hub: Hub, mut shutdown: watch::Receiver<bool>) {
+/// Keeps `camera` in the room `room` until `shutdown`, or until the room is gone; viewers take `places`.
+pub async fn run(camera: Camera, room: Name, hub: Hub, places: Places, mut shutdown: watch::Receiver<bool>) {
     loop {
         let request = JoinRequest {
             room: Some(room.to_string()),
@@ -46,9 +47,12 @@ pub async fn run(camera: Camera, room: Name, hub: Hub, mut shutdown: watch::Rece
             hub: sender,
             roster: Roster::new(),
             sessions: HashMap::new(),
+            waiting: VecDeque::new(),
+            places: places.clone(),
+            warned: None,
             tasks: JoinSet::new(),
         };
-        if publisher.run(receiver, &mut shutdown).await == Ended::Shutdown {
+        if publisher.run(receiver, &mut shutdown).await == Ended::ForGood {
             return;
         }
         tokio::select! {
@@ -60,8 +64,22 @@ pub async fn run(camera: Camera, room: Name, hub: Hub, mut shutdown: watch::Rece
 
 #[derive(Debug, PartialEq, Eq)]
 enum Ended {
-    Shutdown,
-    Closed,
+    /// The daemon ends, the room is gone, or another publisher of this camera has taken its seat there.
+    ForGood,
+    /// The room is joined again.
+    ForNow,
+}
+
+impl Ended {
+    fn by(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::RoomGone
+            | CloseReason::Replaced
+            | CloseReason::Shutdown
+            | CloseReason::Refused(ErrorCode::RoomNotFound) => Self::ForGood,
+            CloseReason::TooSlow | CloseReason::Refused(_) => Self::ForNow,
+        }
+    }
 }
 
 struct Publisher {
@@ -71,7 +89,12 @@ struct Publisher {
     hub: hub::Sender,
     roster: Roster,
     /// With the tag of each, so that a session that ends late does not remove its successor.
-    sessions: HashMap<MemberId, (u64, Session)>,
+    sessions: HashMap<MemberId, (u64, Session, Place)>,
+    /// Those for whom there was no place, first come, first served; at most as many as the room has members.
+    waiting: VecDeque<(MemberId, Option<ids::Session>)>,
+    places: Places,
+    /// When the log last said that somebody waits.
+    warned: Option<Instant>,
     /// Ends with the viewer and tag of a session.
     tasks: JoinSet<(MemberId, u64)>,
 }
@@ -82,11 +105,13 @@ impl Publisher {
             tokio::select! {
                 delivery = receiver.recv() => match delivery {
                     Some(Delivery::Message(message)) => self.on_message(message).await,
-                    Some(Delivery::Close(_)) | None => break Ended::Closed,
+                    Some(Delivery::Close(reason)) => break Ended::by(reason),
+                    None => break Ended::ForNow,
                 },
+                place = self.places.free(), if self.may_admit() => self.admit(place).await,
                 Ok(()) = self.condition.changed() => self.tell_all().await,
                 Some(Ok((viewer, tag))) = self.tasks.join_next() => self.forget(&viewer, tag),
-                () = ending(shutdown) => break Ended::Shutdown,
+                () = ending(shutdown) => break Ended::ForGood,
             }
         };
         // Sessions end in order when their handles go; each stops its own pipeline.
@@ -115,33 +140,78 @@ impl Publisher {
         match change {
             Change::End { peer } => {
                 self.sessions.remove(&peer);
+                self.waiting.retain(|(waiting, _)| *waiting != peer);
             }
             Change::Start { peer, session, .. } => {
-                if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&peer) {
-                    let reason = format!("this camera has {MAX_SESSIONS} viewers already");
-                    return self.tell(&peer, &Condition { state: State::Live, reason: Some(reason) }).await;
-                }
                 let present = self.condition.borrow().clone();
-                self.tell(&peer, &present).await;
-                self.start(peer, session);
+                // Who is served keeps the place, and who waits the rank.
+                if let Some((_, waited)) = self.waiting.iter_mut().find(|(waiting, _)| *waiting == peer) {
+                    *waited = session;
+                    return;
+                }
+                let own = self.sessions.get(&peer).map(|(.., place)| place.clone());
+                match own.map_or_else(|| self.places.take(self.sessions.len()), Ok) {
+                    Ok(place) => {
+                        self.tell(&peer, &present).await;
+                        self.start(peer, session, place);
+                    }
+                    Err(full) => {
+                        self.refuse(&peer, full, present).await;
+                        self.waiting.push_back((peer, session));
+                    }
+                }
             }
         }
     }
 
-    fn start(&mut self, peer: MemberId, number: Option<crate::proto::ids::Session>) {
+    /// Tells a viewer that it must wait, and for what.
+    async fn refuse(&mut self, peer: &MemberId, full: Full, present: Condition) {
+        let limit = match full {
+            Full::Camera(places) => {
+                format!("{places} watch this camera already (sessions_per_camera in [limits])")
+            }
+            Full::Total(places) => format!("{places} watch this box already (sessions in [limits])"),
+        };
+        let reason = format!("{limit}; the picture comes when somebody leaves");
+        let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
+        if self.warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+            self.warned = Some(Instant::now());
+            warn!(camera, room, peer = peer.as_str(); "camera {camera}: {peer} must wait: {limit}");
+        }
+        self.tell(peer, &Condition { reason: Some(reason.clone()), ..present }).await;
+        let trouble = serde_json::json!({ "message": reason });
+        self.hub.send(ClientMessage::relay("trouble", &trouble, peer)).await;
+    }
+
+    /// Whether somebody waits whom a free place would help.
+    fn may_admit(&self) -> bool {
+        !self.waiting.is_empty() && self.places.has_room_for(self.sessions.len())
+    }
+
+    /// Gives the first who waits a place.
+    async fn admit(&mut self, place: Place) {
+        let Some((peer, session)) = self.waiting.pop_front() else { return };
+        let present = self.condition.borrow().clone();
+        self.tell(&peer, &present).await;
+        self.start(peer, session, place);
+    }
+
+    fn start(&mut self, peer: MemberId, number: Option<ids::Session>, place: Place) {
         static TAGS: AtomicU64 = AtomicU64::new(1);
         let tag = TAGS.fetch_add(1, Ordering::Relaxed);
         let viewer = Viewer { id: peer.clone(), number, tag };
         let (session, task) = Session::new(self.camera.clone(), viewer, self.hub.clone());
-        self.sessions.insert(peer.clone(), (tag, session));
+        self.sessions.insert(peer.clone(), (tag, session, place.clone()));
         self.tasks.spawn(async move {
             task.await;
+            // Only now its threads and descriptors are free.
+            drop(place);
             (peer, tag)
         });
     }
 
     fn forget(&mut self, viewer: &MemberId, tag: u64) {
-        if self.sessions.get(viewer).is_some_and(|(current, _)| *current == tag) {
+        if self.sessions.get(viewer).is_some_and(|(current, ..)| *current == tag) {
             self.sessions.remove(viewer);
         }
     }
@@ -159,7 +229,7 @@ impl Publisher {
             debug!(camera, room, peer = from.as_str(); "camera {camera}: a `{kind}` of {from} is not one; ignored");
             return;
         };
-        let Some((_, session)) = self.sessions.get(from) else { return };
+        let Some((_, session, _)) = self.sessions.get(from) else { return };
         if !session.send(message) {
             debug!(camera, room, peer = from.as_str(); "camera {camera}: {from} floods its session, or it has ended");
             self.sessions.remove(from);

@@ -17,6 +17,7 @@ use crate::media::plan::Rendition;
 use crate::proto::ids::{MemberId, Session as Number};
 use crate::proto::message::{Candidate, ClientMessage, Description, Quality};
 use crate::proto::negotiation::{Codec, IgnoreReason, Input, Limits, LossReason, Negotiation, Output};
+use crate::status::sessions::Tracked;
 use crate::template::Values;
 
 /// Messages from the viewer that may wait. Its candidates and descriptions are a few dozen in all.
@@ -73,11 +74,15 @@ impl Session {
 }
 
 async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::Receiver<Inbound>) {
+    let mut tracked = camera.sessions().begin();
     let (timeline, name) = (camera.timeline().clone(), format!("viewer-{}", viewer.tag));
     let made = spawn_blocking(move || Peer::new(&timeline, &name)).await;
     let (peer, events) = match made {
         Ok(Ok(made)) => made,
-        Ok(Err(error)) => return warn!("no session for {}: {error}; {}", viewer.id, error.hint()),
+        Ok(Err(error)) => {
+            tracked.ended("pipeline");
+            return warn!("no session for {}: {error}; {}", viewer.id, error.hint());
+        }
         Err(_) => return,
     };
     let peer = Arc::new(peer);
@@ -94,6 +99,7 @@ async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::R
         glare: false,
         begun: Instant::now(),
         unheard: 0,
+        tracked,
         ended: false,
     };
     task.run(messages, events).await;
@@ -133,6 +139,7 @@ struct Task {
     begun: Instant,
     /// Seconds for which it was sent frames and said nothing.
     unheard: u32,
+    tracked: Tracked,
     ended: bool,
 }
 
@@ -145,7 +152,10 @@ impl Task {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(message) => self.on_message(message).await,
-                    None => break,
+                    None => {
+                        self.tracked.ended("left");
+                        break;
+                    }
                 },
                 Some(event) = events.recv() => self.on_event(event).await,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
@@ -154,6 +164,7 @@ impl Task {
                 _ = look.tick() => self.look().await,
             }
         }
+        self.report();
         let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
         debug!(camera, peer; "camera {camera}: session with {peer} ended");
     }
@@ -178,6 +189,7 @@ impl Task {
                 }
             }
             PeerEvent::Error(error) => {
+                self.tracked.ended("pipeline");
                 self.warn(&format!("the viewer's pipeline broke: {error}"));
                 self.renew().await;
             }
@@ -186,7 +198,9 @@ impl Task {
 
     /// Feeds the machine and does what it says.
     async fn feed(&mut self, input: Input) {
-        for output in self.negotiation.handle(Instant::now(), input) {
+        let outputs = self.negotiation.handle(Instant::now(), input);
+        self.tracked.moved(self.negotiation.state());
+        for output in outputs {
             self.perform(output).await;
         }
     }
@@ -201,6 +215,7 @@ impl Task {
             Output::AddCandidate { m_line, candidate } => self.peer.add_candidate(m_line, &candidate),
             Output::StartMedia { payload_type, codec } => {
                 if let Err(error) = self.start_media(payload_type, codec).await {
+                    self.tracked.ended("media");
                     self.warn(&format!("{error}; {}", error.hint()));
                     self.ended = true;
                 }
@@ -209,11 +224,13 @@ impl Task {
             Output::Close(reason) => {
                 let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
                 info!(camera, peer; "camera {camera}: session with {peer} closed: {reason}");
+                self.tracked.ended(reason.as_str());
                 self.ended = true;
                 self.complain(&reason.to_string()).await;
             }
             Output::Ignored(reason) => {
                 self.glare |= reason == IgnoreReason::Glare;
+                self.tracked.ignored(reason.as_str());
                 let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
                 debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
                 if let IgnoreReason::BadDescription(defect) = reason {
@@ -246,11 +263,21 @@ impl Task {
 
     /// What only time can tell: a viewer that is stuck, or gone.
     async fn look(&mut self) {
+        self.report();
         if self.media.is_none() && self.glare && self.begun.elapsed() > AFTER_GLARE {
+            self.tracked.ended("stuck");
             self.warn("not connected after a rollback; trying again");
             return self.renew().await;
         }
         self.check_silence().await;
+    }
+
+    /// Tells the counters what is noted elsewhere.
+    fn report(&mut self) {
+        if let Some(first) = self.media.as_ref().and_then(|media| media.subscription.first()) {
+            self.tracked.first_frame(first);
+        }
+        self.tracked.lost_events(self.peer.lost_events());
     }
 
     /// Ends a session whose viewer is sent frames and has not been heard for a while. One that gets nothing has
@@ -268,6 +295,7 @@ impl Task {
 
     /// This connection cannot be saved: asks for another, and ends.
     async fn renew(&mut self) {
+        self.tracked.ended("renewed");
         if let Some(session) = self.viewer.number {
             let target = self.viewer.id.clone();
             self.hub.send(ClientMessage::Renew { target, session }).await;

@@ -1,5 +1,7 @@
 //! What the API shows of the cameras: written by whoever runs them, read by the server.
 
+pub mod sessions;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use self::sessions::Sessions;
 use crate::proto::ids::Name;
 
 /// Where a camera is in its life.
@@ -121,6 +124,7 @@ pub struct Cameras {
 struct Inner {
     table: Mutex<BTreeMap<Name, CameraStatus>>,
     changes: watch::Sender<u64>,
+    sessions: Sessions,
 }
 
 impl Cameras {
@@ -128,7 +132,7 @@ impl Cameras {
     #[must_use]
     pub fn new() -> Self {
         let (changes, _) = watch::channel(0);
-        Self { inner: Arc::new(Inner { table: Mutex::default(), changes }) }
+        Self { inner: Arc::new(Inner { table: Mutex::default(), changes, sessions: Sessions::default() }) }
     }
 
     /// Adds a camera or replaces what is known of it. `since` is kept while the state stays the same, and is
@@ -164,6 +168,12 @@ impl Cameras {
     #[must_use]
     pub fn list(&self) -> Vec<CameraStatus> {
         self.table().values().cloned().collect()
+    }
+
+    /// What the sessions of all cameras come to.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
     }
 
     /// A counter that moves on every change, to wait on.

@@ -30,7 +30,10 @@ const RTC_LIMIT = 2_000;
 /** @typedef {import('./signaling.js').Member} Member */
 /** @typedef {import('./signaling.js').LinkState} LinkState */
 
-/** What the server said is wrong; `code` is `room_not_set`, `room_not_found`, `room_full` or `bad_message`. */
+/**
+ * What the server said is wrong; `code` is `room_not_set`, `room_not_found`, `room_full`, `unauthorized` (the room needs
+ * a password or token), `too_many_attempts` or `bad_message`.
+ */
 export class PortalError extends Error {
   /**
    * @param {string} code for programs
@@ -70,11 +73,13 @@ export class PortalGun extends Emitter {
    *   room: string,
    *   url?: string | URL,
    *   rtc?: RTCConfiguration,
+   *   token?: string,
    *   accept?: (member: Member) => boolean,
    * } & import('./signaling.js').Format} options `url` is the server's portal, by default that of the server this module came from;
-   *   `rtc` is by default what that server advises; `accept` says with whom to connect, by default with everyone
+   *   `rtc` is by default what that server advises; `token` is the room's password or token, if it needs one (a `?token=`
+   *   in `url` is the same); `accept` says with whom to connect, by default with everyone
    */
-  constructor({ room, url = new URL('portal', import.meta.url), rtc, accept = () => true, ...format }) {
+  constructor({ room, url = new URL('portal', import.meta.url), rtc, token, accept = () => true, ...format }) {
     super();
     this.#accept = accept;
     /** Our id in the room, once we know it. @type {string | undefined} */
@@ -85,6 +90,7 @@ export class PortalGun extends Emitter {
     this.portals = new Map();
     const address = new URL(url);
     address.searchParams.set('room', room);
+    if (token) address.searchParams.set('token', token);
     /** The way to the server, for messages of your own. */
     this.signaler = new SignalingChannel(address, { ...format, onState: (...change) => this.#onState(...change) });
     this.#route();
@@ -237,6 +243,9 @@ async function adviseRtc(portal) {
   const home = new URL(import.meta.url);
   // Behind a proxy with a prefix, the API is where this module came from, not at the root.
   const url = server.origin === home.origin ? new URL('api/rtc', home) : new URL('/api/rtc', server);
+  const token = portal.searchParams.get('token');
+  // Not as a header: asking from another origin, the browser would have to ask first whether it may.
+  if (token) url.searchParams.set('token', token);
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(RTC_LIMIT), cache: 'no-store' });
     const advice = response.ok ? await response.json() : {};

@@ -16,7 +16,7 @@ const OPEN_LIMIT = 5_000;
 const RETRY_FIRST = 300;
 /** Longest wait: a LAN server can take it, and people stand before the screen. */
 const RETRY_CAP = 3_000;
-/** Longest wait when the server refused us (no such room): it will not change its mind soon. */
+/** Longest wait when the server refused us (no such room, a wrong token): it will not change its mind soon. */
 const REFUSED_CAP = 10_000;
 /** A socket that lived this long was a good one: the next loss is retried fast again. */
 const GOOD_SOCKET = 5_000;
@@ -137,7 +137,7 @@ export class SignalingChannel extends Emitter {
     // A reference server relays any type, so a member could pretend to be the server.
     if ((type === 'info' || type === 'error') && from !== undefined) return;
     if (type === 'info' && typeof payload?.id === 'string') this.#take(payload);
-    if (type === 'error') this.#refused = String(payload?.code).startsWith('room_');
+    if (type === 'error') this.#refused = /^(room_|unauthorized$|too_many_attempts$)/.test(String(payload?.code));
     this.emit(type, payload, from);
   }
 

@@ -1,5 +1,6 @@
 /**
- * The wall page: a tile for every camera of a room (`?room=`), or one camera alone (`?camera=`).
+ * The wall page: a tile for every camera of a room (`?room=`), or one camera alone (`?camera=`). `?token=` is for screens
+ * without a keyboard: the password, or the room's token.
  *
  * For tests and the curious there is `window.portald = { gun, tiles, wall }`: the {@link PortalGun}; the tiles by member id
  * (a camera's is `!` + its name), each with `stats` (see tile.js) and `video`; and the wall itself.
@@ -62,6 +63,7 @@ class Wall {
     this.gun = new PortalGun({
       room,
       url: new URL(path, location.href),
+      token: token ?? undefined,
       accept: (member) => only === null || member.id === `!${only}`,
     });
     this.#followGun();
@@ -93,6 +95,7 @@ class Wall {
       this.#tick();
     });
     gun.addEventListener('error', (/** @type {import('./client.js').PortalError} */ error) => {
+      if (error.code === 'unauthorized') logIn(this.room);
       this.#refusal = error;
       this.#tick();
     });
@@ -185,6 +188,7 @@ class Wall {
   #furnish(tile) {
     const wall = new URL('./', location.href);
     wall.searchParams.set('room', this.room);
+    if (token) wall.searchParams.set('token', token);
     tile.closer.href = wall.href;
     tile.button.addEventListener('click', () => (this.large === tile ? this.#back() : this.#open(tile)));
     tile.closer.addEventListener('click', (event) => {
@@ -327,7 +331,8 @@ class Wall {
 
   /** What to do when there is nothing to show. */
   #advise() {
-    const advice = this.tiles.size > 0 && !this.#refusal?.code.startsWith('room_') ? undefined : this.#advice();
+    const isRefused = /^(room_|too_many_attempts)/.test(this.#refusal?.code ?? '');
+    const advice = this.tiles.size > 0 && !isRefused ? undefined : this.#advice();
     byId('notice').hidden = advice === undefined;
     this.#grid.hidden = advice !== undefined;
     if (!advice) return;
@@ -342,6 +347,9 @@ class Wall {
     const refusal = this.#refusal?.code;
     if (refusal === 'room_full') {
       return { title: 'This room is full', text: 'As many are watching as the server allows. It is tried again.', steps: [] };
+    }
+    if (refusal === 'too_many_attempts') {
+      return { title: 'Too many wrong passwords', text: 'They came from your address. It is tried again.', steps: [] };
     }
     if (refusal?.startsWith('room_')) {
       return {
@@ -395,11 +403,27 @@ function stepItem([code, text]) {
  */
 async function getJson(path) {
   try {
-    const response = await fetch(path, { signal: AbortSignal.timeout(API_LIMIT), cache: 'no-store' });
+    const url = new URL(path, location.href);
+    if (token) url.searchParams.set('token', token);
+    const response = await fetch(url, { signal: AbortSignal.timeout(API_LIMIT), cache: 'no-store' });
+    if (response.status === 401) logIn(wanted.get('room'));
     return response.ok ? await response.json() : undefined;
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Leaves for the login page, which comes back here. Without the token, which did not help.
+ * @param {string | null} room the room that is to be opened
+ */
+function logIn(room) {
+  const here = new URL(location.href);
+  here.searchParams.delete('token');
+  const login = new URL('login', location.href);
+  if (room) login.searchParams.set('room', room);
+  login.searchParams.set('next', here.pathname + here.search);
+  location.replace(login);
 }
 
 /**
@@ -417,7 +441,8 @@ async function showRooms(current) {
   const rooms = /** @type {{ name: string }[]} */ (await roomsAnswer) ?? [];
   if (rooms.length < 2) return;
   const links = rooms.map(({ name }) => {
-    const link = Object.assign(document.createElement('a'), { textContent: name, href: `?room=${encodeURIComponent(name)}` });
+    const query = new URLSearchParams(token ? { room: name, token } : { room: name });
+    const link = Object.assign(document.createElement('a'), { textContent: name, href: `?${query}` });
     if (name === current) link.ariaCurrent = 'page';
     return link;
   });
@@ -425,6 +450,7 @@ async function showRooms(current) {
 }
 
 const wanted = new URLSearchParams(location.search);
+const token = wanted.get('token');
 const roomsAnswer = getJson('api/rooms').then((rooms) => (Array.isArray(rooms) ? rooms : []));
 const room = wanted.get('room') ?? defaultRoom(await roomsAnswer);
 const wall = new Wall(room, wanted.get('camera'));

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Delivery;
-use crate::proto::ids::ConnId;
+use crate::proto::ids::{ConnId, Name, RoomMode};
 use crate::proto::message::ServerMessage;
-use crate::proto::room::{CloseReason, Input, Join, RoomView};
+use crate::proto::room::{CloseReason, Input, Join, RoomError, RoomView};
 
-/// Deliveries that may wait for a member. A viewer of a large wall gets about a dozen messages for each camera.
+/// Deliveries that may wait for a member, unless set otherwise. A viewer of a large wall gets about a dozen messages
+/// for each camera.
 pub(super) const DELIVERIES: usize = 256;
 /// Bytes of clients' payloads that may wait for a member: a thousand idle readers must not fill the memory.
 pub(super) const DELIVERY_BYTES: usize = 1024 * 1024;
@@ -22,6 +23,8 @@ pub(super) enum Command {
     Join(ConnId, Join, Outbox),
     Input(Input),
     View(oneshot::Sender<Vec<RoomView>>),
+    AddRoom(Name, RoomMode, oneshot::Sender<Result<(), RoomError>>),
+    RemoveRoom(Name, oneshot::Sender<bool>),
     Shutdown,
 }
 
@@ -82,10 +85,10 @@ pub(super) struct Inbox {
     bytes: Arc<AtomicUsize>,
 }
 
-/// A queue for a new member.
-pub(super) fn outbox() -> (Outbox, Inbox) {
+/// A queue for a new member, of so many deliveries.
+pub(super) fn outbox(deliveries: usize) -> (Outbox, Inbox) {
     // One more, so that there is always room for a close.
-    let (sender, receiver) = mpsc::channel(DELIVERIES + 1);
+    let (sender, receiver) = mpsc::channel(deliveries + 1);
     let bytes = Arc::<AtomicUsize>::default();
     (Outbox { queue: sender, bytes: Arc::clone(&bytes) }, Inbox { queue: receiver, bytes })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{advance, sleep, timeout};
 
-use super::queues::{DELIVERIES, DELIVERY_BYTES};
+use super::queues::DELIVERY_BYTES;
 use super::*;
 use crate::proto::ids::{Name, RoomMode};
 use crate::proto::message::{ErrorCode, Info};

@@ -22,6 +22,7 @@ use crate::config::settings::{self, Source};
 use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
 use crate::shutdown::ending;
+use crate::status::sessions::Sessions;
 use crate::status::{CameraStatus, Cameras, State};
 use crate::template::Templates;
 
@@ -144,6 +145,12 @@ impl Camera {
     #[must_use]
     pub fn condition(&self) -> watch::Receiver<Condition> {
         self.shared.condition.subscribe()
+    }
+
+    /// Where its sessions are counted.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        self.shared.cameras.sessions()
     }
 
     /// The templates in use.

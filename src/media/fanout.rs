@@ -5,7 +5,7 @@
 //! key-frame interval. A viewer changes rendition at a key frame of the new one, on the same track.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -94,6 +94,7 @@ struct Viewer {
     state: Mutex<ViewerState>,
     /// Frames given to it.
     sent: AtomicU64,
+    first: OnceLock<Instant>,
 }
 
 #[derive(Debug)]
@@ -175,7 +176,12 @@ impl Fanout {
             caps: None,
             gone: false,
         };
-        let viewer = Arc::new(Viewer { source, state: Mutex::new(state), sent: AtomicU64::new(0) });
+        let viewer = Arc::new(Viewer {
+            source,
+            state: Mutex::new(state),
+            sent: AtomicU64::new(0),
+            first: OnceLock::new(),
+        });
         self.attach(&viewer);
         Subscription { viewer, fanout: Arc::clone(self), _interest: self.interest() }
     }
@@ -339,6 +345,7 @@ impl Viewer {
         if !state.skipping {
             state.push(&self.source, frame);
             self.sent.fetch_add(1, Ordering::Relaxed);
+            self.first.get_or_init(Instant::now);
         }
         !state.skipping
     }
@@ -366,6 +373,12 @@ impl Subscription {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.viewer.sent.load(Ordering::Relaxed)
+    }
+
+    /// When the viewer was given its first frame.
+    #[must_use]
+    pub fn first(&self) -> Option<Instant> {
+        self.viewer.first.get().copied()
     }
 
     /// Asks for a key frame on the viewer's behalf.

@@ -1,11 +1,13 @@
 //! The only GStreamer code: cameras, encoders, the fan-out and the viewers' peers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub mod camera;
 mod capture;
 pub mod encode;
 pub mod fanout;
+pub mod ice;
 pub mod peer;
 pub mod plan;
 mod playout_delay;
@@ -138,11 +140,12 @@ pub fn missing(element: &str) -> MediaError {
 }
 
 /// The clock and base time that every pipeline shares, so that a frame keeps its time stamp from capture to viewer
-/// and a restarted camera goes on in the viewers' running time.
+/// and a restarted camera goes on in the viewers' running time; and what else all viewers' pipelines share.
 #[derive(Debug, Clone)]
 pub struct Timeline {
     clock: gst::Clock,
     base: gst::ClockTime,
+    ice: Arc<ice::Ice>,
 }
 
 impl Timeline {
@@ -157,7 +160,13 @@ impl Timeline {
         }
         let clock = gst::SystemClock::obtain();
         let base = clock.time();
-        Ok(Self { clock, base })
+        Ok(Self { clock, base, ice: Arc::default() })
+    }
+
+    /// With other ways for viewers' pipelines than any that the box has.
+    #[must_use]
+    pub fn with_ice(self, ice: ice::Ice) -> Self {
+        Self { ice: Arc::new(ice), ..self }
     }
 
     /// Puts `pipeline` on the timeline; to be called before it starts.

@@ -5,7 +5,7 @@
 //! [`Peer::start_media`] and [`Peer::stop`] from a blocking thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -16,6 +16,7 @@ use gstreamer_sdp as gst_sdp;
 use gstreamer_video as gst_video;
 use gstreamer_webrtc as gst_webrtc;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::capture::{Pulse, stop};
 use super::playout_delay::{self, PlayoutDelay};
@@ -29,9 +30,6 @@ const VP8_PT: i32 = 98;
 /// Id of the playout-delay extension in our offers: the one that Chromium gives it itself. Under any other it refuses
 /// its own later offers, once a webcam is bundled with our media ("codec collision for header extension id").
 const PLAYOUT_DELAY_ID: u32 = 5;
-/// Pause between two connectivity checks, in ms. RFC 8445 wants 50 on the internet and allows less on a LAN; each join
-/// waits for about five of them: 67 ms at libnice's own 20, 29 ms at 5.
-const ICE_PACING: u32 = 5;
 /// How long webrtcbin is left alone after it was told something, before it is stopped. It does what it is told on a
 /// thread of its own, and starts what it adds to itself; when that crosses its being stopped, an ICE source goes on
 /// running in a stopped pipeline and is never freed, with a thread and a socket for each address. Measured on 1.22: one
@@ -68,11 +66,21 @@ pub enum PeerEvent {
 
 /// The sending half that callbacks hold. A full queue loses the event, which ends the session by its time limit.
 #[derive(Debug, Clone)]
-struct Events(mpsc::Sender<PeerEvent>);
+struct Events {
+    queue: mpsc::Sender<PeerEvent>,
+    lost: Arc<AtomicU64>,
+}
 
 impl Events {
     fn send(&self, input: Input) {
-        let _ = self.0.try_send(PeerEvent::Negotiation(input));
+        self.push(PeerEvent::Negotiation(input));
+    }
+
+    fn push(&self, event: PeerEvent) {
+        // A session that has ended misses nothing.
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(event) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -83,7 +91,7 @@ impl Peer {
     /// [`MediaError`] when an element is missing or the pipeline does not start.
     pub fn new(timeline: &Timeline, name: &str) -> Result<(Self, mpsc::Receiver<PeerEvent>), MediaError> {
         let (sender, receiver) = mpsc::channel(EVENTS);
-        let events = Events(sender);
+        let events = Events { queue: sender, lost: Arc::default() };
         let pipeline = gst::Pipeline::with_name(name);
         // Nobody waits on this bus (see `watch_bus`): one without a poll saves two descriptors a viewer.
         pipeline.set_bus(Some(&glib::Object::builder::<gst::Bus>().property("enable-async", false).build()));
@@ -93,7 +101,7 @@ impl Peer {
             .property_from_str("bundle-policy", "max-bundle")
             .build()
             .map_err(|_| super::missing("webrtcbin"))?;
-        make_lean(&webrtc);
+        timeline.ice.apply(&webrtc);
         let heard = Pulse::new();
         watch_arrivals(&pipeline, &heard);
         pipeline.add(&webrtc).map_err(|e| MediaError::pipeline("viewer pipeline", e))?;
@@ -239,6 +247,12 @@ impl Peer {
         self.heard.age()
     }
 
+    /// Events that its session lost, because too many waited.
+    #[must_use]
+    pub fn lost_events(&self) -> u64 {
+        self.events.lost.load(Ordering::Relaxed)
+    }
+
     /// Stops everything. Blocks for 2–90 ms, and for up to 0.7 s when the viewer leaves at once. The request pad is never released: on 1.22 that hangs for ever when no
     /// answer came.
     pub fn stop(mut self) {
@@ -249,11 +263,11 @@ impl Peer {
     /// Turns the pipeline's errors into events and drops every other message: a bus that keeps messages keeps the
     /// pipeline, and leaks a thread and nine descriptors a session.
     fn watch_bus(&self) {
-        let events = self.events.0.clone();
+        let events = self.events.clone();
         let Some(bus) = self.pipeline.bus() else { return };
         bus.set_sync_handler(move |_, message| {
             if let gst::MessageView::Error(e) = message.view() {
-                let _ = events.try_send(PeerEvent::Error(e.error().to_string()));
+                events.push(PeerEvent::Error(e.error().to_string()));
             }
             gst::BusSyncReply::Drop
         });
@@ -286,20 +300,6 @@ pub fn warm_up(timeline: &Timeline) -> Result<(), MediaError> {
     let _ = events.blocking_recv();
     peer.stop();
     Ok(())
-}
-
-/// Saves threads, descriptors and traffic that a camera on a LAN has no use for.
-fn make_lean(webrtc: &gst::Element) {
-    let ice = webrtc.property::<glib::Object>("ice-agent");
-    if let Some(agent) = ice.find_property("agent").map(|_| ice.property::<glib::Object>("agent")) {
-        // UPnP: one thread, eleven descriptors and multicast on the user's network, for each viewer.
-        agent.set_property("upnp", false);
-        // 1.22 never notices a dead viewer; this backstop does after 48 s.
-        agent.set_property("keepalive-conncheck", true);
-        // ICE over TCP: three descriptors a viewer.
-        agent.set_property("ice-tcp", false);
-        agent.set_property("stun-pacing-timer", ICE_PACING);
-    }
 }
 
 /// What we offer. 42e01f with mode 1 is what every browser with H.264 takes; VP8 is for those without.
@@ -389,10 +389,10 @@ fn watch_arrivals(pipeline: &gst::Pipeline, heard: &Arc<Pulse>) {
 /// Turns the viewer's PLI and FIR, which arrive as upstream events, into our own event.
 fn watch_keyframe_requests(source: &gst_app::AppSrc, events: &Events) {
     let Some(pad) = source.static_pad("src") else { return };
-    let events = events.0.clone();
+    let events = events.clone();
     pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
         if info.event().is_some_and(|event| gst_video::UpstreamForceKeyUnitEvent::parse(event).is_ok()) {
-            let _ = events.try_send(PeerEvent::KeyframeRequest);
+            events.push(PeerEvent::KeyframeRequest);
         }
         gst::PadProbeReturn::Ok
     });

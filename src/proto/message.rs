@@ -147,7 +147,7 @@ impl Deref for Payload {
 pub enum ServerMessage {
     /// Who you are and whom you see.
     Info(Info),
-    /// You did something wrong. After the `room_…` codes the socket closes; after `bad_message` it stays.
+    /// You did something wrong. After `bad_message` the socket stays; after the other codes it closes.
     Error(ErrorCode, Option<String>),
     /// The answer to a ping.
     Pong(Box<RawValue>),
@@ -232,6 +232,10 @@ pub enum ErrorCode {
     RoomNotFound,
     /// The room, or the server, has as many members as it may.
     RoomFull,
+    /// The room needs a password or a token, and none came or a wrong one.
+    Unauthorized,
+    /// Too many wrong ones came from this address; what came was not looked at.
+    TooManyAttempts,
     /// A frame that is no [`ClientMessage`]; the error's message says why.
     BadMessage,
 }
@@ -244,6 +248,8 @@ impl ErrorCode {
             Self::RoomNotSet => "room_not_set",
             Self::RoomNotFound => "room_not_found",
             Self::RoomFull => "room_full",
+            Self::Unauthorized => "unauthorized",
+            Self::TooManyAttempts => "too_many_attempts",
             Self::BadMessage => "bad_message",
         }
     }

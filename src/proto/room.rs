@@ -128,6 +128,17 @@ impl Rooms {
         Ok(())
     }
 
+    /// Takes a room away: everyone in it is to be closed, and who is away finds it gone. `None`: there is none.
+    #[must_use]
+    pub fn remove_room(&mut self, name: &Name) -> Option<Vec<Output>> {
+        let room = self.rooms.remove(name)?;
+        let close = |seat: &Seat| {
+            let place = Place { room: name.clone(), id: seat.id.clone() };
+            self.places.release(seat.holder(), &place, CloseReason::RoomGone)
+        };
+        Some(room.seats().filter_map(close).collect())
+    }
+
     /// Takes one input and says what is to be done, in order. Each member gets at most one `info` by it.
     #[must_use]
     pub fn handle(&mut self, now: Instant, input: Input) -> Vec<Output> {
@@ -223,7 +234,7 @@ impl Rooms {
         };
         let mut outputs = Vec::new();
         if let Some(replaced) = room.remove(&place.id) {
-            outputs.extend(places.release(replaced.holder(), &place));
+            outputs.extend(places.release(replaced.holder(), &place, CloseReason::Replaced));
         }
         room.insert(Seat::new(now, conn, place.id.clone(), join), numbers);
         outputs.extend(room.settle(numbers));
@@ -240,7 +251,8 @@ impl Rooms {
         let Some(before) = room.hand_over(&place.id, now, conn, join, numbers) else {
             return Vec::new();
         };
-        let mut outputs: Vec<Output> = places.release(&before, &place).into_iter().collect();
+        let replaced = places.release(&before, &place, CloseReason::Replaced);
+        let mut outputs: Vec<Output> = replaced.into_iter().collect();
         outputs.extend(room.settle(numbers));
         outputs.extend(room.replay(&place.id, conn, before.kept()));
         places.occupy(conn, place);

@@ -4,22 +4,27 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::Response;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::{HttpService, Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use warp::http::Request;
 
+use super::access::{Refusal, network_refused};
 use super::linger::Lingering;
+use super::refusals::Reason;
 use super::routes::Routes;
 use super::slots::{Full, Slot};
+use super::tls::{self, Failure, Opened};
 use super::{Context, Peer, told_to_end};
 
 /// Wait after failed accepts: the first, and the longest. What fails repeatedly is running out of descriptors or
@@ -73,33 +78,76 @@ fn admit(
     let address = address.ip().to_canonical();
     // Candidates and pings are small and must not wait for one another.
     let _ = stream.set_nodelay(true);
-    match context.slots.take(address) {
+    let access = &context.site.access;
+    if !access.admits(address) {
+        return refuse(stream, address, Refused::Network(network_refused(address)), context, refusals);
+    }
+    // A proxy has as many connections as those behind it; they are counted when it says who they are.
+    let counted = (!access.is_proxy(address)).then_some(address);
+    match context.slots.take(counted) {
         Ok(slot) => {
             tokio::spawn(connection(stream, slot, address, routes.clone(), context.clone()));
         }
-        Err(full) => {
-            context.counters.refused(full);
-            report(full, address);
-            if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                tokio::spawn(refuse(Lingering::new(stream, permit, context.limits.linger), full));
-            }
-        }
+        Err(full) => refuse(stream, address, Refused::Full(full), context, refusals),
     }
 }
 
 async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Routes, context: Arc<Context>) {
-    let limits = &context.limits;
     let routes = TowerToHyperService::new(warp::service(routes));
+    let asked = Arc::new(AtomicBool::new(false));
+    let asks = asked.clone();
+    // A plain request to a port with TLS never gets to the routes.
+    let secure = context.site.tls.is_some();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(address));
+        asks.store(true, Relaxed);
+        request.extensions_mut().insert(Peer { address, secure });
         routes.call(request)
     });
     // The slot goes with the stream, into a WebSocket if it becomes one.
+    let linger = context.limits.linger;
+    let Some(tls) = &context.site.tls else {
+        return serve(Lingering::new(stream, slot, linger), service, address, &asked, &context).await;
+    };
+    let opened = tokio::select! {
+        opened = timeout(context.limits.header, tls::open(stream, slot, linger, tls)) => opened,
+        () = told_to_end(context.shutdown.clone()) => return,
+    };
+    let (failure, cause) = match opened {
+        Ok(Ok(Opened::Encrypted(stream))) => {
+            return serve(stream, service, address, &asked, &context).await;
+        }
+        Ok(Ok(Opened::Plain(stream))) => {
+            context.counters.handshake_failed(Failure::Plain);
+            return serve(stream, service_fn(tls::redirect), address, &asked, &context).await;
+        }
+        Ok(Err(failure)) => failure,
+        Err(_) => (Failure::Timeout, "it took too long".to_owned()),
+    };
+    context.counters.handshake_failed(failure);
+    log::debug!(address:%, reason = failure.label(); "no TLS with {address}: {cause}");
+}
+
+/// Speaks HTTP until the client leaves, the connection's time is up, or portald ends. `asked` says whether a request
+/// came.
+async fn serve<S, B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    service: S,
+    address: IpAddr,
+    asked: &AtomicBool,
+    context: &Context,
+) where
+    S: HttpService<Incoming, ResBody = B> + Service<Request<Incoming>, Response = Response<B>>,
+    <S as Service<Request<Incoming>>>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limits = &context.limits;
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(REQUEST_HEAD)
-        .serve_connection(TokioIo::new(Lingering::new(stream, slot, limits.linger)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let result = tokio::select! {
@@ -109,6 +157,10 @@ async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Rout
     };
     if let Some(result) = result {
         if let Err(e) = result {
+            // Browsers open connections that they may need, and leave others idle: no reason for a line in the log.
+            if e.is_timeout() && !asked.load(Relaxed) {
+                context.refusals.count(Reason::Handshake);
+            }
             log::debug!(address:%; "connection ended: {e}");
         }
         return;
@@ -117,34 +169,45 @@ async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Rout
     let _ = timeout(limits.close, connection).await;
 }
 
-async fn refuse<G: Send + Unpin + 'static>(mut stream: Lingering<G>, full: Full) {
-    let reason = match full {
-        Full::Total { places, .. } => format!("portald has all of its {places} connections in use."),
-        Full::Address { places, .. } => {
-            format!("portald takes {places} connections from one address, and yours has them all in use.")
-        }
-    };
-    let text = format!("{reason} Close pages that are not needed, then try again.\n");
-    let response = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
-         retry-after: 5\r\nconnection: close\r\n\r\n{text}",
-        text.len()
-    );
-    // It fits the empty send buffer of a new connection: this does not wait for the client.
-    if let Err(e) = stream.write_all(response.as_bytes()).await {
-        log::debug!("refusal not delivered: {e}");
-    }
+/// Why a connection is not even read from.
+enum Refused {
+    Network(Refusal),
+    Full(Full),
 }
 
-/// Once for each time that it fills up, or a flood of connections would be a flood of log lines.
-fn report(full: Full, address: IpAddr) {
-    match full {
-        Full::Total { places, first: true } => {
-            log::warn!("all {places} connections are in use; more are refused")
+/// Counts a connection that is refused, and says why while that costs little.
+fn refuse(
+    stream: TcpStream,
+    address: IpAddr,
+    why: Refused,
+    context: &Arc<Context>,
+    refusals: &Arc<Semaphore>,
+) {
+    let (status, text, retry) = match &why {
+        Refused::Network(refusal) => {
+            context.refusals.note(refusal.reason, address, &refusal.message);
+            ("403 Forbidden", refusal.message.clone(), "")
         }
-        Full::Address { places, first: true } => {
-            log::warn!(address:%; "{address} has {places} connections, more are refused");
+        Refused::Full(full) => {
+            context.refusals.note(full.reason(), address, full);
+            ("503 Service Unavailable", full.to_string(), "retry-after: 5\r\n")
         }
-        _ => {}
+    };
+    let response = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+         {retry}connection: close\r\n\r\n{text}\n",
+        text.len() + 1
+    );
+    if context.site.tls.is_some() {
+        return; // the client expects TLS, and would take a text for a fault of it
+    }
+    if let Ok(permit) = refusals.clone().try_acquire_owned() {
+        let mut stream = Lingering::new(stream, permit, context.limits.linger);
+        tokio::spawn(async move {
+            // It fits the empty send buffer of a new connection: this does not wait for the client.
+            if let Err(e) = stream.write_all(response.as_bytes()).await {
+                log::debug!("refusal not delivered: {e}");
+            }
+        });
     }
 }

@@ -1,33 +1,47 @@
-//! What programs read: cameras, rooms, health. Nothing here changes anything.
+//! What programs read: cameras, rooms, health. Who may see some rooms only is shown these and no others.
 
-use serde::Serialize;
 use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::routes::respond;
-use super::{Context, metrics};
-use crate::status::State;
+use super::access::Caller;
+use super::answers::{hub_silent, reply_json, respond, text, unauthorized};
+use super::{Context, metrics, rtc};
+use crate::proto::room::RoomView;
+use crate::status::{CameraStatus, State};
 
 /// The paths answered here.
 pub(super) const PATHS: [&str; 6] =
     ["/api/cameras", "/api/rooms", "/api/rtc", "/healthz", "/readyz", "/metrics"];
 
-/// The answer to a `GET` of `path`; `None` when it is none of [`PATHS`].
-pub(super) async fn response(path: &str, context: &Context) -> Option<Response> {
+/// What a caller without any room is told to bring.
+const ANY_ROOM: &str = "the password of this wall, or a room's token";
+
+/// The answer to a `GET` of `path` by `caller`; `None` when it is none of [`PATHS`].
+pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> Option<Response> {
     let site = &context.site;
     Some(match path {
-        "/api/cameras" => reply_json(StatusCode::OK, &site.cameras.list()),
+        "/api/cameras" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
+        "/api/cameras" => reply_json(StatusCode::OK, &visible_cameras(caller, context)),
         "/api/rooms" => match context.rooms().await {
-            Some(rooms) => reply_json(StatusCode::OK, &rooms),
+            Some(rooms) if !opens_one_of(caller, &rooms) => unauthorized(caller, ANY_ROOM),
+            Some(mut rooms) => {
+                rooms.retain(|room| caller.opens(&room.name));
+                reply_json(StatusCode::OK, &rooms)
+            }
             None => hub_silent(),
         },
-        "/api/rtc" => reply_json(StatusCode::OK, &site.rtc),
+        // Where every room needs a secret, so do the passwords of TURN servers.
+        "/api/rtc" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
+        "/api/rtc" => reply_json(StatusCode::OK, &rtc::configuration(&site.rtc)),
         "/healthz" => match context.rooms().await {
-            Some(_) => reply_text(StatusCode::OK, "ok\n"),
+            Some(_) => text(StatusCode::OK, "ok\n"),
             None => hub_silent(),
         },
-        "/readyz" => ready(context),
+        "/readyz" => ready(caller, context),
+        "/metrics" if !caller.sees_figures() => {
+            unauthorized(caller, "the viewers' password or the admin token")
+        }
         "/metrics" => respond(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
@@ -37,33 +51,39 @@ pub(super) async fn response(path: &str, context: &Context) -> Option<Response> 
     })
 }
 
-/// A JSON body.
-pub(super) fn reply_json(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(text) => respond(status, "application/json", text),
-        Err(e) => reply_text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the answer: {e}\n")),
+/// Whether `caller` may be in any room at all.
+pub(super) async fn opens_any(caller: &Caller, context: &Context) -> bool {
+    // The hub need not be asked where everything is open.
+    caller.opens_all() || context.rooms().await.is_some_and(|rooms| opens_one_of(caller, &rooms))
+}
+
+fn opens_one_of(caller: &Caller, rooms: &[RoomView]) -> bool {
+    if rooms.is_empty() { caller.opens_others() } else { rooms.iter().any(|room| caller.opens(&room.name)) }
+}
+
+/// The cameras of the rooms that `caller` may be in, each with these rooms only.
+fn visible_cameras(caller: &Caller, context: &Context) -> Vec<CameraStatus> {
+    let mut cameras = context.site.cameras.list();
+    if !caller.opens_all() {
+        cameras.retain_mut(|camera| {
+            camera.rooms.retain(|room| caller.opens(room));
+            !camera.rooms.is_empty()
+        });
     }
+    cameras
 }
 
-fn reply_text(status: StatusCode, text: impl Into<String>) -> Response {
-    respond(status, "text/plain; charset=utf-8", text.into())
-}
-
-fn hub_silent() -> Response {
-    reply_text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the signalling hub does not answer; portald must be restarted\n",
-    )
-}
-
-/// The cameras that are switched on and cannot be watched; none is what makes us ready.
-fn ready(context: &Context) -> Response {
-    let cameras = context.site.cameras.list();
-    let missing: Vec<_> = cameras
-        .iter()
-        .filter(|camera| camera.state != State::Disabled && !camera.state.is_watchable())
+/// Whether every camera that is switched on can be watched, and those of them that cannot and that `caller` may see.
+fn ready(caller: &Caller, context: &Context) -> Response {
+    let is_missing = |camera: &CameraStatus| camera.state != State::Disabled && !camera.state.is_watchable();
+    let status = match context.site.cameras.list().iter().any(is_missing) {
+        false => StatusCode::OK,
+        true => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let missing: Vec<_> = visible_cameras(caller, context)
+        .into_iter()
+        .filter(is_missing)
         .map(|camera| json!({ "name": camera.name, "state": camera.state, "reason": camera.reason }))
         .collect();
-    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     reply_json(status, &missing)
 }

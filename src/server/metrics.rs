@@ -5,16 +5,16 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Context;
-use super::slots::Full;
+use super::refusals::Reason;
 use super::socket::End;
+use super::tls::Failure;
 use crate::proto::ids::Kind;
-use crate::status::State;
+use crate::status::sessions::{BUCKETS, STATES, Sessions};
+use crate::status::{RenditionStatus, State};
 
 /// Counts since the start. Nothing is decided by them, so their order among each other does not matter.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    refused_total: AtomicU64,
-    refused_address: AtomicU64,
     /// WebSockets opened.
     pub(super) opened: AtomicU64,
     /// Frames from clients.
@@ -26,15 +26,15 @@ pub(super) struct Counters {
     /// Answers to malformed frames that found no place in the queue.
     pub(super) unanswered: AtomicU64,
     ended: [AtomicU64; End::LABELS.len()],
+    handshakes: [AtomicU64; Failure::ALL.len()],
 }
 
 impl Counters {
-    /// A connection found no place.
-    pub(super) fn refused(&self, full: Full) {
-        match full {
-            Full::Total { .. } => self.refused_total.fetch_add(1, Relaxed),
-            Full::Address { .. } => self.refused_address.fetch_add(1, Relaxed),
-        };
+    /// TLS did not come up.
+    pub(super) fn handshake_failed(&self, failure: Failure) {
+        for (count, _) in self.handshakes.iter().zip(Failure::ALL).filter(|(_, kind)| *kind == failure) {
+            count.fetch_add(1, Relaxed);
+        }
     }
 
     /// A WebSocket ended.
@@ -60,12 +60,39 @@ pub(super) async fn render(context: &Context) -> String {
     page.head("portald_connections", "gauge", "TCP connections now.");
     page.line("portald_connections", &[], context.slots.taken());
     page.head(
-        "portald_connections_refused_total",
+        "portald_refused_total",
         "counter",
-        "Connections refused, by the limit that was reached.",
+        "What was refused, by reason; limits by their key in [limits].",
     );
-    page.line("portald_connections_refused_total", &[("limit", &"total")], load(&counters.refused_total));
-    page.line("portald_connections_refused_total", &[("limit", &"address")], load(&counters.refused_address));
+    for reason in Reason::ALL {
+        page.line("portald_refused_total", &[("reason", &reason.label())], context.refusals.total(reason));
+    }
+    let (camera, total) = site.places.refused();
+    page.head("portald_sessions_waited_total", "counter", "Viewers that had to wait for a place, by limit.");
+    page.line("portald_sessions_waited_total", &[("limit", &"sessions_per_camera")], camera);
+    page.line("portald_sessions_waited_total", &[("limit", &"sessions")], total);
+    page.head(
+        "portald_login_addresses_forgotten_total",
+        "counter",
+        "Addresses with wrong passwords that were forgotten to make room for others.",
+    );
+    page.line("portald_login_addresses_forgotten_total", &[], context.addresses_forgotten());
+
+    if let Some(tls) = &site.tls {
+        page.head(
+            "portald_tls_handshakes_failed_total",
+            "counter",
+            "Connections on which TLS did not come up, by reason.",
+        );
+        for (kind, count) in Failure::ALL.iter().zip(&counters.handshakes) {
+            page.line("portald_tls_handshakes_failed_total", &[("reason", &kind.label())], load(count));
+        }
+        if let Some(until) = tls.valid_until() {
+            let help = "When the certificate stops being valid, in seconds since 1970.";
+            page.head("portald_tls_certificate_expiry_seconds", "gauge", help);
+            page.line("portald_tls_certificate_expiry_seconds", &[], until);
+        }
+    }
 
     page.head("portald_sockets_opened_total", "counter", "WebSockets opened.");
     page.line("portald_sockets_opened_total", &[], load(&counters.opened));
@@ -128,7 +155,55 @@ pub(super) async fn render(context: &Context) -> String {
     for camera in &cameras {
         page.line("portald_camera_viewers", &[("camera", &camera.name)], camera.viewers);
     }
+    for (name, help, count) in [
+        ("portald_rendition_frames_total", "Frames encoded.", (|r| r.frames) as fn(&RenditionStatus) -> u64),
+        ("portald_rendition_dropped_total", "Frames not given to viewers that were behind.", |r| r.dropped),
+        ("portald_rendition_keyframe_requests_total", "Key frames asked for.", |r| r.keyframe_requests),
+    ] {
+        page.head(name, "counter", help);
+        for camera in &cameras {
+            for rendition in &camera.renditions {
+                let labels: [(&str, &dyn Display); 3] =
+                    [("camera", &camera.name), ("rendition", &rendition.name), ("codec", &rendition.codec)];
+                page.line(name, &labels, count(rendition));
+            }
+        }
+    }
+    sessions(&mut page, site.cameras.sessions());
     page.text
+}
+
+/// What the sessions between cameras and viewers come to.
+fn sessions(page: &mut Page, sessions: &Sessions) {
+    // The code's own words have hyphens, labels underscores.
+    let label = |word: &str| word.replace('-', "_");
+    page.head("portald_sessions", "gauge", "Sessions between a camera and a viewer, by state.");
+    for (state, count) in STATES.iter().zip(sessions.now()) {
+        page.line("portald_sessions", &[("state", &label(state))], count);
+    }
+    page.head("portald_sessions_ended_total", "counter", "Sessions that ended, by reason.");
+    for (reason, count) in sessions.ended() {
+        page.line("portald_sessions_ended_total", &[("reason", &label(reason))], count);
+    }
+    let help = "What viewers sent their session that was not used, by reason.";
+    page.head("portald_session_inputs_ignored_total", "counter", help);
+    for (reason, count) in sessions.ignored() {
+        page.line("portald_session_inputs_ignored_total", &[("reason", &label(reason))], count);
+    }
+    let help = "Events of viewers' pipelines that their session lost.";
+    page.head("portald_session_events_lost_total", "counter", help);
+    page.line("portald_session_events_lost_total", &[], sessions.lost_events());
+    let help = "Seconds from a session's begin to the first frame given to its connected viewer.";
+    page.head("portald_first_frame_seconds", "histogram", help);
+    let histogram = sessions.first_frame();
+    let counts = histogram.at_most();
+    let infinity: &dyn Display = &"+Inf";
+    let bounds = BUCKETS.iter().map(|bound| bound as &dyn Display).chain([infinity]);
+    for (bound, count) in bounds.zip(counts) {
+        page.line("portald_first_frame_seconds_bucket", &[("le", bound)], count);
+    }
+    page.line("portald_first_frame_seconds_sum", &[], histogram.sum());
+    page.line("portald_first_frame_seconds_count", &[], counts[BUCKETS.len()]);
 }
 
 #[derive(Default)]

@@ -1,32 +1,52 @@
 //! HTTP and WebSockets: the only warp code.
 //!
-//! `accept` owns the listening sockets and their limits, `routes` says what answers where, `socket` is one
-//! WebSocket between a client and the hub, `page` the wall's files and `api` what programs read.
+//! `accept` owns the listening sockets and their limits, `tls` what encrypts them, `access` says who may come in,
+//! `routes` what answers where, `socket` is one WebSocket between a client and the hub, `page` the wall's files, `login`
+//! the way to see them, `api` what programs read, and `rooms` the one thing they can change.
 
 mod accept;
+pub mod access;
+mod answers;
 mod api;
+mod body;
+mod headers;
+mod limits;
 mod linger;
+mod login;
 mod metrics;
 mod page;
 mod rate;
+mod refusals;
+mod rooms;
 mod routes;
+mod rtc;
 mod slots;
 mod socket;
+pub mod tls;
 mod websocket;
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use self::access::attempts::Attempts;
+pub use self::access::{Access, AccessError};
+use self::access::{Caller, Client, Credentials, Shown, Visit};
+use self::body::{Body, BodyError};
+pub use self::limits::Limits;
+use self::refusals::{Reason, Refusals};
+pub use self::rooms::{RoomChange, room_changes};
+use self::tls::Tls;
 use crate::config::settings as config;
 use crate::hub::Hub;
+use crate::ice::IceServers;
+use crate::places::Places;
 use crate::proto::message::MAX_MESSAGE;
 use crate::proto::room::RoomView;
 use crate::status::Cameras;
@@ -40,98 +60,47 @@ pub struct Site {
     pub cameras: Cameras,
     /// Where clients open their WebSocket, such as `/portal`.
     pub path: String,
-    /// The `RTCConfiguration` a page should use.
-    pub rtc: serde_json::Value,
+    /// The STUN and TURN servers that pages should use.
+    pub rtc: Arc<IceServers>,
+    /// What encrypts connections; none: nothing.
+    pub tls: Option<Arc<Tls>>,
     /// Ours, for the metrics.
     pub version: &'static str,
+    /// Who may come in.
+    pub access: Arc<Access>,
+    /// Told of rooms that are made and removed over HTTP; see [`room_changes`].
+    pub room_changes: Option<mpsc::Sender<RoomChange>>,
+    /// Where viewers have their places, for the metrics.
+    pub places: Places,
 }
 
 impl Site {
-    /// With the default path and without STUN and TURN: on a LAN host candidates do.
+    /// With the default path, for the LAN without passwords, and without STUN and TURN: there host candidates do.
     #[must_use]
     pub fn new(hub: Hub, cameras: Cameras) -> Self {
         Self {
             hub,
             cameras,
             path: config::Server::default().path,
-            rtc: serde_json::json!({ "iceServers": [] }),
+            rtc: Arc::default(),
+            tls: None,
             version: env!("CARGO_PKG_VERSION"),
+            access: Arc::default(),
+            room_changes: None,
+            places: Places::default(),
         }
     }
 }
 
 impl fmt::Debug for Site {
-    /// Without `rtc`: a TURN server's password may be in it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Site")
             .field("path", &self.path)
+            .field("rtc", &self.rtc)
+            .field("tls", &self.tls)
             .field("version", &self.version)
+            .field("access", &self.access)
             .finish_non_exhaustive()
-    }
-}
-
-/// What one client, one address and all of them together may cost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// TCP connections in all.
-    pub sockets: usize,
-    /// TCP connections from one address.
-    pub per_address: usize,
-    /// How long a client may take for a request's headers, and how long an idle connection is kept.
-    pub header: Duration,
-    /// How long a connection may live that has not become a WebSocket.
-    pub connection: Duration,
-    /// How long a client may take to accept one message.
-    pub write: Duration,
-    /// Between the server's pings.
-    pub ping: Duration,
-    /// A WebSocket from which nothing came for so long is dead.
-    pub silence: Duration,
-    /// How long a client may take for the closing handshake.
-    pub close: Duration,
-    /// How long a client may take to end its side of the connection after ours.
-    pub linger: Duration,
-    /// Frames a second that one WebSocket may send.
-    pub rate: u32,
-    /// Frames it may send at once.
-    pub burst: u32,
-    /// Frames over the rate that are dropped, one by one, before the socket is closed.
-    pub flood: u32,
-    /// How long the hub may take to answer `/healthz`.
-    pub health: Duration,
-    /// How long [`serve`] waits for connections to end.
-    pub shutdown: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            // Each costs a file descriptor and up to about 400 kB of buffers. systemd's default limit is 1024
-            // descriptors, and a viewer's webrtcbin takes nine of them too.
-            sockets: 512,
-            // A wall of many windows, or a household behind one proxy; an eighth of all, so one address cannot
-            // shut out the others.
-            per_address: 64,
-            // A request fits one packet; ten seconds forgives a bad radio link.
-            header: Duration::from_secs(10),
-            // hyper has no limit on how slowly a response is read. The largest is some 100 kB.
-            connection: Duration::from_secs(60),
-            write: Duration::from_secs(5),
-            // The stock client pings every 10 s; ours see a dead link sooner. Three missed are a dead client.
-            ping: Duration::from_secs(5),
-            silence: Duration::from_secs(15),
-            // Together less than `shutdown`.
-            close: Duration::from_secs(1),
-            linger: Duration::from_millis(500),
-            // A browser sends about 20 candidates and a description per camera at once, then next to nothing:
-            // a wall of twenty fits the burst.
-            rate: 100,
-            burst: 400,
-            // Ten seconds at twice the rate: no mistake any more.
-            flood: 1000,
-            health: Duration::from_secs(2),
-            shutdown: Duration::from_secs(2),
-        }
     }
 }
 
@@ -224,12 +193,16 @@ pub async fn serve_within(
     shutdown: watch::Receiver<bool>,
 ) {
     let shutdown_limit = limits.shutdown;
+    let attempts = Mutex::new(Attempts::new(limits.logins_per_minute));
     let slots = slots::Slots::new(limits.sockets, limits.per_address);
     let context = Arc::new(Context {
         site,
         limits,
         slots,
         counters: metrics::Counters::default(),
+        refusals: Refusals::default(),
+        attempts,
+        room_changes: tokio::sync::Mutex::default(),
         questions: Semaphore::new(QUESTIONS),
         shutdown,
     });
@@ -251,6 +224,10 @@ struct Context {
     limits: Limits,
     slots: slots::Slots,
     counters: metrics::Counters,
+    refusals: Refusals,
+    attempts: Mutex<Attempts>,
+    /// Held by whoever makes or removes a room.
+    room_changes: tokio::sync::Mutex<()>,
     /// Permits to ask the hub for its rooms.
     questions: Semaphore,
     shutdown: watch::Receiver<bool>,
@@ -269,11 +246,58 @@ impl Context {
         };
         tokio::time::timeout(self.limits.health, ask).await.ok().flatten()
     }
+
+    /// What `credentials` open for `client`.
+    fn caller(&self, client: &Client, credentials: &Credentials) -> Caller {
+        self.site.access.caller(client, credentials, &self.attempts)
+    }
+
+    /// Counts that somebody was not let in.
+    fn note_unauthorized(&self, caller: &Caller, visit: &Visit, what: &str) {
+        let (reason, why) = match caller.shown {
+            Shown::TooMany(_) => (Reason::Attempts, "too many wrong passwords"),
+            Shown::Wrong => (Reason::Unauthorized, "a wrong password or token"),
+            Shown::Right => (Reason::Unauthorized, "a password or token for something else"),
+            Shown::Nothing => (Reason::Unauthorized, "no password or token"),
+        };
+        self.refusals.note(reason, visit.client.address, format_args!("{what}: {why}"));
+    }
+
+    /// The body of a request, within the limits.
+    async fn read(&self, body: Body, max: usize, visit: &Visit) -> Result<Vec<u8>, BodyError> {
+        let result = body.read(max, self.limits.login).await;
+        if let Err(fault) = result {
+            let reason = if fault == BodyError::TooSlow { Reason::Login } else { Reason::Body };
+            self.refusals.note(
+                reason,
+                visit.client.address,
+                "a request's body that is too large, too slow or broke off",
+            );
+        }
+        result
+    }
+
+    /// Tells whoever publishes cameras.
+    async fn tell(&self, change: RoomChange) {
+        if let Some(changes) = &self.site.room_changes {
+            // Nobody listens any more when the daemon ends.
+            let _ = changes.send(change).await;
+        }
+    }
+
+    fn addresses_forgotten(&self) -> u64 {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).forgotten()
+    }
 }
 
-/// Where a request came from; IPv4 addresses as such, even on a dual-stack socket.
+/// The other end of a request's connection, which may be a proxy's.
 #[derive(Debug, Clone, Copy)]
-struct Peer(IpAddr);
+struct Peer {
+    /// IPv4 addresses as such, even on a dual-stack socket.
+    address: IpAddr,
+    /// Whether the connection is encrypted.
+    secure: bool,
+}
 
 /// Waits until the daemon ends.
 async fn told_to_end(mut shutdown: watch::Receiver<bool>) {

@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use warp::http::{HeaderMap, StatusCode, header};
 use warp::reply::Response;
 
-use super::routes::{insert, respond};
+use super::answers::respond;
+use super::headers::insert;
 
 /// One file.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(super) struct Asset {
     content_type: &'static str,
     content: &'static str,
     /// Whether pages of other origins may import it: the client module and what it imports.
-    shared: bool,
+    pub(super) shared: bool,
 }
 
 /// The path that index.html is written with.
@@ -26,8 +27,9 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) const ASSETS: [Asset; 9] = [
+pub(super) const ASSETS: [Asset; 10] = [
     own("/", HTML, include_str!("../../web/index.html")),
+    own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
     own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),
     own("/layout.js", SCRIPT, include_str!("../../web/layout.js")),
@@ -66,9 +68,6 @@ impl Asset {
         // Asked for again each time: a page and its scripts must never be of two versions.
         insert(headers, header::CACHE_CONTROL, "no-cache");
         insert(headers, header::ETAG, &tag);
-        if self.shared {
-            insert(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
-        }
         response
     }
 
@@ -120,6 +119,8 @@ mod tests {
             .map(|entry| format!("/{}", entry.unwrap().file_name().to_str().unwrap()))
             .filter(|name| [".html", ".css", ".js"].iter().any(|ending| name.ends_with(ending)))
             .map(|name| name.replace("/index.html", "/"))
+            // With something filled in, by `login`.
+            .filter(|name| name != "/login.html")
             .collect();
         files.sort();
         let mut served: Vec<_> = ASSETS.iter().map(|asset| asset.path).collect();

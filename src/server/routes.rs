@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::filters::path::FullPath;
-use warp::http::header::{self, HeaderName};
-use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use warp::hyper::body::Bytes;
-use warp::reply::{Reply, Response};
-use warp::{Filter, http};
+use warp::http::header;
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::reply::Response;
 
+use super::access::{Caller, Credentials, Visit};
+use super::answers::{refused, reply_json, respond};
+use super::body::Body;
+use super::headers::{Readers, insert, preflight, secured};
 use super::page::ASSETS;
 use super::socket::{self, Query};
 use super::websocket::{self, Ws};
-use super::{Context, Peer, api};
+use super::{Context, Peer, api, login, rooms};
 
 /// The whole site.
 pub(super) type Routes = BoxedFilter<(Response,)>;
@@ -31,28 +34,13 @@ pub(super) fn routes(context: &Arc<Context>) -> Routes {
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
         .and(socket)
-        .then(move |method, path, query, headers, peer, socket| {
-            let request = Request { method, path, query, headers, peer, socket };
+        .and(warp::body::stream().map(Body::new))
+        .then(move |method, path, query, headers, peer, socket, body| {
+            let request = Request { method, path, query, headers, peer, socket, body };
             let context = context.clone();
-            async move { secured(answer(request, context).await) }
+            async move { secured(screened(request, context).await) }
         })
         .boxed()
-}
-
-/// A response with a body.
-pub(super) fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = http::Response::new(body.into()).into_response();
-    *response.status_mut() = status;
-    insert(response.headers_mut(), header::CONTENT_TYPE, content_type);
-    response
-}
-
-/// Sets a header to one of our own texts.
-pub(super) fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // Ours are visible ASCII, which is always valid.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
-    }
 }
 
 struct Request {
@@ -62,45 +50,136 @@ struct Request {
     headers: HeaderMap,
     peer: Peer,
     socket: Option<Ws>,
+    body: Body,
 }
 
-async fn answer(request: Request, context: Arc<Context>) -> Response {
+impl Request {
+    fn reads(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+}
+
+/// Nothing looks at a request before it was let in.
+async fn screened(request: Request, context: Arc<Context>) -> Response {
+    let connects = request.socket.is_some() || !(request.reads() || request.method == Method::OPTIONS);
+    let visit = match context.site.access.screen(request.peer, &request.headers, connects) {
+        Ok(visit) => visit,
+        Err(refusal) => {
+            context.refusals.note(refusal.reason, request.peer.address, &refusal.message);
+            return refused(&refusal);
+        }
+    };
+    let readers = readers(request.path.as_str());
+    let reader = readers.allow(&visit).cloned();
+    let mut response = if request.method == Method::OPTIONS && reader.is_some() {
+        preflight()
+    } else {
+        answer(request, visit, context).await
+    };
+    readers.tell(&mut response, reader.as_ref());
+    response
+}
+
+/// Which pages of other origins may read what is at `path`.
+fn readers(path: &str) -> Readers {
+    if path == "/api/rtc" || ASSETS.iter().any(|asset| asset.shared && asset.path == path) {
+        Readers::Connecting
+    } else if api::PATHS.contains(&path) {
+        Readers::Listed
+    } else {
+        Readers::Nobody
+    }
+}
+
+async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Response {
     let path = request.path.as_str();
+    let query = Query::parse(&request.query);
+    let credentials = Credentials::of(&request.headers, query.token());
     let is_socket = path == context.site.path;
     if let (true, Some(socket)) = (is_socket, request.socket) {
-        return socket::upgrade(socket, Query::parse(&request.query), request.peer, context);
+        let caller = context.caller(&visit.client, &credentials);
+        return socket::upgrade(socket, query, visit, caller, context);
     }
+    let reads = matches!(request.method, Method::GET | Method::HEAD);
     let asset = ASSETS.iter().find(|asset| asset.path == path);
-    let exists = is_socket || asset.is_some() || api::PATHS.contains(&path);
+    // Styles and scripts are everybody's: neither they nor their absence need a look at secrets.
+    if let (true, Some(asset), true) = (reads, asset, path != "/") {
+        return asset.response(&request.headers, &context.site.path);
+    }
+    match path {
+        login::LOGIN if request.method == Method::POST => {
+            return login::log_in(request.body, &visit, &context).await;
+        }
+        login::LOGOUT if request.method == Method::POST => return login::log_out(&request.headers),
+        login::LOGOUT => return wrong_method(&request.method, "POST"),
+        login::LOGIN if !reads => return wrong_method(&request.method, "GET, HEAD, POST"),
+        _ => {}
+    }
+    if rooms::named(path).is_some() || (path == rooms::PATH && !reads && request.method != Method::OPTIONS) {
+        let caller = context.caller(&visit.client, &credentials.without_token());
+        let (method, headers) = (&request.method, &request.headers);
+        return rooms::change(method, path, headers, request.body, &visit, &caller, &context).await;
+    }
+    let exists = is_socket || asset.is_some() || path == login::LOGIN || api::PATHS.contains(&path);
     if !exists {
         return not_found(path, &context);
     }
-    if !matches!(request.method, Method::GET | Method::HEAD) {
-        return wrong_method(&request.method);
+    if !reads {
+        return wrong_method(&request.method, "GET, HEAD");
     }
-    if let Some(asset) = asset {
-        return asset.response(&request.headers, &context.site.path);
+    if is_socket {
+        return upgrade_required(&context);
     }
-    match api::response(path, &context).await {
-        Some(response) => response,
-        None => upgrade_required(&context),
+    let caller = context.caller(&visit.client, &credentials);
+    if path == login::LOGIN {
+        return login::asked_for(&request.query, &caller);
+    }
+    if let Some(wall) = asset {
+        if shows_wall(&query, &caller, &context).await {
+            return wall.response(&request.headers, &context.site.path);
+        }
+        if caller.shown_something() {
+            context.note_unauthorized(&caller, &visit, "the wall");
+        }
+        return login::instead_of_wall(&request.query, &caller);
+    }
+    match api::response(path, &caller, &context).await {
+        Some(response) => {
+            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) {
+                context.note_unauthorized(&caller, &visit, path);
+            }
+            response
+        }
+        None => not_found(path, &context),
+    }
+}
+
+/// Whether `caller` may see the room that the wall is asked for; without one, the page takes one that it may see.
+async fn shows_wall(query: &Query, caller: &Caller, context: &Context) -> bool {
+    match query.room() {
+        Some(room) => caller.opens_asked(room),
+        None => api::opens_any(caller, context).await,
     }
 }
 
 fn not_found(path: &str, context: &Context) -> Response {
-    let paths: Vec<&str> =
-        ASSETS.iter().map(|asset| asset.path).chain(api::PATHS).chain([context.site.path.as_str()]).collect();
+    let paths: Vec<&str> = ASSETS
+        .iter()
+        .map(|asset| asset.path)
+        .chain(api::PATHS)
+        .chain([login::LOGIN, login::LOGOUT, context.site.path.as_str()])
+        .collect();
     let path: String = path.chars().take(100).collect();
     let error = json!({ "code": "not_found", "message": format!("nothing is at {path}"), "paths": paths });
-    api::reply_json(StatusCode::NOT_FOUND, &json!({ "error": error }))
+    reply_json(StatusCode::NOT_FOUND, &json!({ "error": error }))
 }
 
-fn wrong_method(method: &Method) -> Response {
+fn wrong_method(method: &Method, allowed: &str) -> Response {
     let message =
-        format!("{method} is not possible: portald is read with GET and HEAD, and changed by its config");
+        format!("{method} is not possible here: portald is changed by its config; {allowed} are possible");
     let error = json!({ "code": "method_not_allowed", "message": message });
-    let mut response = api::reply_json(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
-    insert(response.headers_mut(), header::ALLOW, "GET, HEAD");
+    let mut response = reply_json(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
+    insert(response.headers_mut(), header::ALLOW, allowed);
     response
 }
 
@@ -114,26 +193,5 @@ fn upgrade_required(context: &Context) -> Response {
     let mut response = respond(StatusCode::UPGRADE_REQUIRED, "text/plain; charset=utf-8", text);
     insert(response.headers_mut(), header::UPGRADE, "websocket");
     insert(response.headers_mut(), header::CONNECTION, "upgrade");
-    response
-}
-
-/// Scripts, styles and connections of this origin only; pictures may be made by scripts. `ws:` and `wss:` are named
-/// because older Safari does not count them to 'self'.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     connect-src 'self' ws: wss:; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
-     frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
-
-fn secured(mut response: Response) -> Response {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return response;
-    }
-    let headers = response.headers_mut();
-    insert(headers, header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-    insert(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    insert(headers, header::REFERRER_POLICY, "no-referrer");
-    // What is not an asset is true for a moment only.
-    if !headers.contains_key(header::CACHE_CONTROL) {
-        insert(headers, header::CACHE_CONTROL, "no-store");
-    }
     response
 }

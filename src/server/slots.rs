@@ -1,10 +1,13 @@
 //! How many connections there are, in all and from each address.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+
+use super::refusals::Reason;
 
 /// The places for connections.
 #[derive(Debug)]
@@ -15,20 +18,35 @@ pub(super) struct Slots {
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
-    /// All places are taken.
-    Total {
-        /// That many.
-        places: usize,
-        /// Whether this is the first refusal since a place was free.
-        first: bool,
-    },
-    /// This address has as many as one address may.
-    Address {
-        /// That many.
-        places: usize,
-        /// Whether this is the address's first refusal since it had a place left.
-        first: bool,
-    },
+    /// All that many are taken.
+    Total(usize),
+    /// This address has that many, as many as one address may.
+    Address(usize),
+}
+
+impl Full {
+    /// What it is counted as.
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Total(_) => Reason::Sockets,
+            Self::Address(_) => Reason::SocketsPerAddress,
+        }
+    }
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Total(places) => write!(f, "portald has all of its {places} connections in use.")?,
+            Self::Address(places) => {
+                write!(
+                    f,
+                    "portald takes {places} connections from one address, and yours has them all in use."
+                )?;
+            }
+        }
+        f.write_str(" Close pages that are not needed, then try again.")
+    }
 }
 
 impl Slots {
@@ -38,23 +56,24 @@ impl Slots {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Takes a place for `address`; it is free again when the slot is dropped.
-    pub(super) fn take(&self, address: IpAddr) -> Result<Slot, Full> {
-        let shared = &self.shared;
-        let mut table = shared.lock();
-        if table.total >= shared.places {
-            let first = !std::mem::replace(&mut table.refusing, true);
-            return Err(Full::Total { places: shared.places, first });
+    /// Takes a place for `address`, if it is one that counts; it is free again when the slot is dropped.
+    pub(super) fn take(&self, address: Option<IpAddr>) -> Result<Slot, Full> {
+        let mut table = self.shared.lock();
+        if table.total >= self.shared.places {
+            return Err(Full::Total(self.shared.places));
         }
-        let entry = table.addresses.entry(address).or_default();
-        if entry.taken >= shared.per_address {
-            let first = !std::mem::replace(&mut entry.refusing, true);
-            return Err(Full::Address { places: shared.per_address, first });
+        if let Some(address) = address {
+            count(&mut table.addresses, address, self.shared.per_address)?;
         }
-        entry.taken += 1;
         table.total += 1;
-        shared.taken.send_replace(table.total);
-        Ok(Slot { shared: shared.clone(), address })
+        self.shared.taken.send_replace(table.total);
+        Ok(Slot { shared: self.shared.clone(), held: Held::Connection(address) })
+    }
+
+    /// Takes a place among those of `address` for what comes from it through a proxy, whose connection has its own.
+    pub(super) fn take_forwarded(&self, address: IpAddr) -> Result<Slot, Full> {
+        count(&mut self.shared.lock().forwarded, address, self.shared.per_address)?;
+        Ok(Slot { shared: self.shared.clone(), held: Held::Forwarded(address) })
     }
 
     /// How many places are taken.
@@ -73,22 +92,49 @@ impl Slots {
 #[derive(Debug)]
 pub(super) struct Slot {
     shared: Arc<Shared>,
-    address: IpAddr,
+    held: Held,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Held {
+    Connection(Option<IpAddr>),
+    Forwarded(IpAddr),
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.shared.lock();
-        if let Some(entry) = table.addresses.get_mut(&self.address) {
-            entry.taken -= 1;
-            entry.refusing = false;
-            if entry.taken == 0 {
-                table.addresses.remove(&self.address);
+        match self.held {
+            Held::Forwarded(address) => discount(&mut table.forwarded, address),
+            Held::Connection(address) => {
+                if let Some(address) = address {
+                    discount(&mut table.addresses, address);
+                }
+                table.total -= 1;
+                self.shared.taken.send_replace(table.total);
             }
         }
-        table.total -= 1;
-        table.refusing = false;
-        self.shared.taken.send_replace(table.total);
+    }
+}
+
+/// By address; only those that have some, so never more than there are places.
+type Counts = HashMap<IpAddr, usize>;
+
+fn count(counts: &mut Counts, address: IpAddr, most: usize) -> Result<(), Full> {
+    let taken = counts.get(&address).copied().unwrap_or_default();
+    if taken >= most {
+        return Err(Full::Address(most));
+    }
+    counts.insert(address, taken + 1);
+    Ok(())
+}
+
+fn discount(counts: &mut Counts, address: IpAddr) {
+    if let Some(taken) = counts.get_mut(&address) {
+        *taken -= 1;
+        if *taken == 0 {
+            counts.remove(&address);
+        }
     }
 }
 
@@ -109,15 +155,10 @@ impl Shared {
 #[derive(Debug, Default)]
 struct Table {
     total: usize,
-    refusing: bool,
-    /// Only addresses that hold a place, so never more than there are places.
-    addresses: HashMap<IpAddr, Entry>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    taken: usize,
-    refusing: bool,
+    /// Connections.
+    addresses: Counts,
+    /// WebSockets that come through proxies.
+    forwarded: Counts,
 }
 
 #[cfg(test)]
@@ -128,16 +169,27 @@ mod tests {
     fn places_are_counted_by_address_and_in_all_and_come_back() {
         let address = |n: u8| IpAddr::from([10, 0, 0, n]);
         let slots = Slots::new(3, 2);
-        let held: Vec<Slot> = [1, 1, 2].map(|n| slots.take(address(n)).unwrap()).into();
-        assert!(matches!(slots.take(address(3)), Err(Full::Total { places: 3, first: true })));
-        assert!(matches!(slots.take(address(3)), Err(Full::Total { first: false, .. })));
+        let held: Vec<Slot> = [1, 1, 2].map(|n| slots.take(Some(address(n))).unwrap()).into();
+        assert_eq!(slots.take(Some(address(3))).unwrap_err(), Full::Total(3));
         drop(held);
         assert_eq!(slots.taken(), 0);
-        let held: Vec<Slot> = [1, 1].map(|n| slots.take(address(n)).unwrap()).into();
-        assert!(matches!(slots.take(address(1)), Err(Full::Address { places: 2, first: true })));
-        assert!(matches!(slots.take(address(1)), Err(Full::Address { first: false, .. })));
-        assert!(slots.take(address(2)).is_ok());
+        let held: Vec<Slot> = [1, 1].map(|n| slots.take(Some(address(n))).unwrap()).into();
+        assert_eq!(slots.take(Some(address(1))).unwrap_err(), Full::Address(2));
+        assert!(slots.take(Some(address(2))).is_ok());
         drop(held);
         assert!(slots.shared.lock().addresses.is_empty());
+    }
+
+    #[test]
+    fn what_comes_through_a_proxy_counts_for_whom_it_speaks() {
+        let client = IpAddr::from([10, 0, 0, 1]);
+        let slots = Slots::new(3, 1);
+        let _proxy = [slots.take(None).unwrap(), slots.take(None).unwrap()];
+        let socket = slots.take_forwarded(client).unwrap();
+        assert_eq!(slots.take_forwarded(client).unwrap_err(), Full::Address(1));
+        assert!(slots.take_forwarded(IpAddr::from([10, 0, 0, 2])).is_ok());
+        assert_eq!(slots.taken(), 2);
+        drop(socket);
+        assert!(slots.shared.lock().forwarded.is_empty());
     }
 }

@@ -8,7 +8,7 @@
 //! | 1001 | portald ends, or the room is gone | yes, after a pause |
 //! | 1002, 1007 | not the WebSocket protocol, not UTF-8 | no |
 //! | 1008 | refused (the error before says why), or far too many messages | no; after a refusal: not soon |
-//! | 1009 | a message over 64 KiB | yes, without it |
+//! | 1009 | a message over the limit, 64 KiB | yes, without it |
 //! | 1011 | the hub is gone | yes |
 //! | 1013 | the client reads too slowly | yes, after a pause |
 //! | 4001 | a newer socket of the same client took the seat | no |
@@ -17,6 +17,9 @@
 //! A client that closes with 1000 (it leaves) or 1001 (its page is gone) gives up its seat. Any other end, a close
 //! with another code too, may be a bad link: the hub keeps the seat of those who can claim it.
 
+mod end;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -27,14 +30,19 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tungstenite::Message;
 use tungstenite::error::{CapacityError, Error as WsError};
+use warp::http::StatusCode;
 use warp::reply::Response;
 
+pub(super) use self::end::End;
+use super::access::{Caller, Shown, Visit};
+use super::answers::{text, unauthorized_in_words};
 use super::rate::{Bucket, Verdict};
+use super::slots::Slot;
 use super::websocket::{Frame, WebSocket, Ws};
-use super::{Context, Peer, told_to_end};
+use super::{Context, told_to_end};
 use crate::hub::{Delivery, JoinRequest, Receiver, Sender};
 use crate::proto::ids::Kind;
-use crate::proto::message::{ClientMessage, ErrorCode, MAX_MESSAGE, ServerMessage};
+use crate::proto::message::{ClientMessage, ErrorCode, ServerMessage};
 use crate::proto::room::CloseReason;
 
 /// The largest frame we send is an `info`: up to 1000 members of some 300 bytes. tungstenite's default is
@@ -46,12 +54,13 @@ const ANSWERS: usize = 16;
 
 /// What the client asks for with the address it connects to.
 #[derive(Default, PartialEq, Eq)]
-#[cfg_attr(test, derive(Debug))] // The key is a secret: not for logs.
+#[cfg_attr(test, derive(Debug))] // Key and token are secrets: not for logs.
 pub(super) struct Query {
     room: Option<String>,
     id: Option<String>,
     key: Option<String>,
     sessions: bool,
+    token: Option<String>,
 }
 
 impl Query {
@@ -67,106 +76,73 @@ impl Query {
             id: get("id"),
             key: get("key"),
             sessions: get("sessions").is_some_and(|value| value == "1"),
+            token: get("token"),
         }
+    }
+
+    /// The room that is asked for.
+    pub(super) fn room(&self) -> Option<&str> {
+        self.room.as_deref()
+    }
+
+    /// The password or token that is shown.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 }
 
-/// Answers the handshake; the socket then runs in a task of its own.
-pub(super) fn upgrade(ws: Ws, query: Query, peer: Peer, context: Arc<Context>) -> Response {
-    ws.max_message_size(MAX_MESSAGE)
+/// Answers the handshake; the socket then runs in a task of its own. Who may not be in the room is told so there: a
+/// page cannot see why a handshake failed.
+pub(super) fn upgrade(ws: Ws, query: Query, visit: Visit, caller: Caller, context: Arc<Context>) -> Response {
+    let address = visit.client.address;
+    // A proxy's connection counts for nobody; what comes through it counts for whom it speaks.
+    let slot = match visit.client.proxied.then(|| context.slots.take_forwarded(address)).transpose() {
+        Ok(slot) => slot,
+        Err(full) => {
+            context.refusals.note(full.reason(), address, full);
+            return text(StatusCode::SERVICE_UNAVAILABLE, format!("{full}\n"));
+        }
+    };
+    let denied = denied(&query, &caller);
+    if denied.is_some() {
+        context.note_unauthorized(&caller, &visit, "a room");
+    }
+    let client = Client { address, denied, _slot: slot };
+    ws.max_message_size(context.limits.message_bytes)
         .max_write_buffer_size(WRITE_BUFFER)
-        .on_upgrade(move |socket| run(socket, query, peer, context))
+        .on_upgrade(move |socket| run(socket, query, client, context))
 }
 
-/// Why a socket ended.
-#[derive(Debug)]
-pub(super) enum End {
-    /// The client closed it for good.
-    Left,
-    /// The client closed it, or its connection broke; it may come back.
-    Client,
-    /// The client does not speak WebSocket, or not UTF-8.
-    Protocol(u16),
-    /// A message over the limit.
-    TooLarge,
-    /// Too many messages for too long.
-    Flood,
-    /// Nothing heard.
-    Silent,
-    /// A message was not taken in time.
-    TooSlow,
-    /// The hub said so.
-    Hub(CloseReason),
-    /// The hub is gone.
-    HubGone,
-    /// portald ends.
-    Shutdown,
-}
-
-impl End {
-    /// All of [`Self::label`].
-    pub(super) const LABELS: [&str; 15] = [
-        "left",
-        "client",
-        "protocol",
-        "too_large",
-        "flood",
-        "silent",
-        "too_slow",
-        "room_not_set",
-        "room_not_found",
-        "room_full",
-        "bad_message",
-        "replaced",
-        "room_gone",
-        "hub_gone",
-        "shutdown",
-    ];
-
-    /// For counting.
-    pub(super) fn label(&self) -> &'static str {
-        match self {
-            Self::Left => "left",
-            Self::Client => "client",
-            Self::Protocol(_) => "protocol",
-            Self::TooLarge => "too_large",
-            Self::Flood => "flood",
-            Self::Silent => "silent",
-            Self::TooSlow | Self::Hub(CloseReason::TooSlow) => "too_slow",
-            Self::Hub(CloseReason::Refused(code)) => code.as_str(),
-            Self::Hub(CloseReason::Replaced) => "replaced",
-            Self::Hub(CloseReason::RoomGone) => "room_gone",
-            Self::HubGone => "hub_gone",
-            Self::Shutdown | Self::Hub(CloseReason::Shutdown) => "shutdown",
-        }
+/// Why `caller` may not have what it asks for, if so. Whoever names no room is told by the hub.
+fn denied(query: &Query, caller: &Caller) -> Option<(ErrorCode, String)> {
+    if query.room().is_none_or(|room| caller.opens_asked(room)) {
+        return None;
     }
-
-    /// The code and text of the close frame; `None` when the client is gone.
-    fn close_frame(&self) -> Option<Message> {
-        let (code, text) = match self {
-            Self::Left | Self::Client => return None,
-            Self::Protocol(code) => (*code, "not what WebSocket allows"),
-            Self::TooLarge => (1009, "message over 65536 bytes"),
-            Self::Flood => (1008, "too many messages"),
-            Self::Silent => (4002, "nothing heard"),
-            Self::TooSlow | Self::Hub(CloseReason::TooSlow) => (1013, "reading too slowly"),
-            Self::Hub(CloseReason::Refused(code)) => (1008, code.as_str()),
-            Self::Hub(CloseReason::Replaced) => (4001, "replaced by a newer socket"),
-            Self::Hub(CloseReason::RoomGone) => (1001, "the room is gone"),
-            Self::HubGone => (1011, "the hub is gone"),
-            Self::Shutdown | Self::Hub(CloseReason::Shutdown) => (1001, "portald ends"),
-        };
-        Some(Message::close_with(code, text))
-    }
+    let code = match caller.shown {
+        Shown::TooMany(_) => ErrorCode::TooManyAttempts,
+        Shown::Nothing | Shown::Right | Shown::Wrong => ErrorCode::Unauthorized,
+    };
+    Some((code, unauthorized_in_words(caller, "the room's password or token").1))
 }
 
-async fn run(socket: WebSocket, query: Query, peer: Peer, context: Arc<Context>) {
+/// Who is at the other end.
+struct Client {
+    address: IpAddr,
+    /// Why it may not come in.
+    denied: Option<(ErrorCode, String)>,
+    /// Its place among those of its address, when it comes through a proxy.
+    _slot: Option<Slot>,
+}
+
+async fn run(socket: WebSocket, query: Query, client: Client, context: Arc<Context>) {
     context.counters.opened.fetch_add(1, Relaxed);
+    let address = client.address;
     let (mut sink, mut stream) = socket.split();
-    let end = talk(&mut sink, &mut stream, query, peer, &context).await;
-    // Only what a client has to work for is worth a warning: the rest could be a flood of log lines. All is counted.
-    let level = if matches!(end, End::Flood | End::TooSlow) { log::Level::Warn } else { log::Level::Debug };
-    log::log!(level, address:% = peer.0, reason = end.label(); "socket from {} ended: {}", peer.0, end.label());
+    let end = talk(&mut sink, &mut stream, query, &client, &context).await;
+    log::debug!(address:%, reason = end.label(); "socket from {address} ended: {}", end.label());
+    if let Some((reason, what)) = end.refusal() {
+        context.refusals.note(reason, address, what);
+    }
     context.counters.ended(&end);
     // The hub knows already: a client that drags out its goodbye holds a descriptor, not a seat.
     let goodbye = async {
@@ -185,9 +161,14 @@ async fn talk(
     sink: &mut SplitSink<WebSocket, Message>,
     stream: &mut SplitStream<WebSocket>,
     query: Query,
-    peer: Peer,
+    client: &Client,
     context: &Context,
 ) -> End {
+    if let Some((code, message)) = &client.denied {
+        let error = ServerMessage::Error(*code, Some(message.clone())).to_json();
+        let _ = timeout(context.limits.write, sink.send(Message::text(error))).await;
+        return End::Hub(CloseReason::Refused(*code));
+    }
     let request = JoinRequest {
         room: query.room,
         id: query.id,
@@ -195,7 +176,7 @@ async fn talk(
         sessions: query.sessions,
         kind: Kind::Peer,
         title: None,
-        address: Some(peer.0),
+        address: Some(client.address),
     };
     let Some(membership) = context.site.hub.join(request).await else {
         return End::HubGone;
@@ -314,28 +295,16 @@ mod tests {
     #[test]
     fn queries_are_read_as_browsers_write_them() {
         let query = Query::parse("room=h%C3%B6me+x&room=other&id=&sessions=1&key=a%2Bb&unknown&%zz=%");
-        let expected =
-            Query { room: Some("höme x".into()), id: None, key: Some("a+b".into()), sessions: true };
+        let expected = Query {
+            room: Some("höme x".into()),
+            key: Some("a+b".into()),
+            sessions: true,
+            ..Query::default()
+        };
         assert_eq!(query, expected);
         assert_eq!(Query::parse(""), Query::default());
         assert!(!Query::parse("sessions=0&sessions=1").sessions);
         assert_eq!(Query::parse("room=&room=x").room, None);
-    }
-
-    #[test]
-    fn every_reason_to_close_has_a_code_that_may_be_sent() {
-        let refused = ErrorCode::RoomNotFound;
-        for (end, code) in [
-            (End::Hub(CloseReason::Refused(refused)), 1008),
-            (End::Hub(CloseReason::Replaced), 4001),
-            (End::Hub(CloseReason::TooSlow), 1013),
-            (End::Hub(CloseReason::Shutdown), 1001),
-            (End::TooLarge, 1009),
-            (End::Silent, 4002),
-        ] {
-            assert!(End::LABELS.contains(&end.label()));
-            assert_eq!(end.close_frame().unwrap().close_frame().unwrap().0, code, "{end:?}");
-        }
-        assert!(End::Client.close_frame().is_none());
+        assert_eq!(Query::parse("token=a%20b&token=c").token(), Some("a b"));
     }
 }

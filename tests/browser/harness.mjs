@@ -43,24 +43,32 @@ const TEST_PATTERNS = { alpha: 'ball', bravo: 'smpte', charlie: 'pinwheel' };
 export class Daemon {
   /**
    * @param {string} cameras tables of the config
+   * @param {{ tls?: boolean }} [options] `tls`: with a certificate of its own
    */
-  static async start(cameras = CAMERAS.map((name) => cameraTable(name)).join('')) {
+  static async start(cameras = CAMERAS.map((name) => cameraTable(name)).join(''), { tls = false } = {}) {
     const binary = process.env.PORTALD_BIN;
     if (!binary) throw new Error('PORTALD_BIN is not set: it names the portald binary that is tested');
     const daemon = new Daemon();
     daemon.binary = path.resolve(binary);
     daemon.port = await freePort();
+    daemon.tls = tls;
     daemon.directory = mkdtempSync(path.join(artifacts, 'daemon-'));
     daemon.config = path.join(daemon.directory, 'portald.toml');
     const rooms = '[room.home]\nmode = "wall"\n[room.mesh]\nmode = "mesh"\n[room.empty]\nmode = "wall"\n';
-    writeFileSync(daemon.config, `[server]\nlisten = "127.0.0.1:${daemon.port}"\n${rooms}${cameras}`);
+    const certificate = tls ? '[server.tls]\nself_signed = true\n' : '';
+    writeFileSync(daemon.config, `[server]\nlisten = "127.0.0.1:${daemon.port}"\n${certificate}${rooms}${cameras}`);
     await daemon.run();
     return daemon;
   }
 
   /** Where it serves. */
   get url() {
-    return `http://127.0.0.1:${this.port}/`;
+    return `http${this.tls ? 's' : ''}://127.0.0.1:${this.port}/`;
+  }
+
+  /** PEM, with TLS. */
+  get certificate() {
+    return readFileSync(path.join(this.directory, 'state', 'tls.pem'), 'utf8');
   }
 
   /** Starts the process, and waits until it serves. */
@@ -68,15 +76,17 @@ export class Daemon {
     const environment = Object.entries(process.env).filter(([name]) => !name.startsWith('PORTALD_'));
     const log = createWriteStream(path.join(this.directory, 'log'), { flags: 'a' });
     this.process = spawn(this.binary, ['run', '--config', this.config], {
-      env: Object.fromEntries(environment), stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...Object.fromEntries(environment), STATE_DIRECTORY: path.join(this.directory, 'state') }, stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.process.stdout.pipe(log, { end: false });
     this.process.stderr.pipe(log, { end: false });
     this.exit = once(this.process, 'exit');
     await until(`${this.binary} to serve ${this.url}`, async () => {
       if (this.process.exitCode !== null) throw new Error(`portald ended:\n${this.log()}`);
-      const answer = await fetch(new URL('healthz', this.url)).catch(() => undefined);
-      return answer?.ok;
+      // With TLS the answer is the way to https.
+      const plain = `http://127.0.0.1:${this.port}/healthz`;
+      const answer = await fetch(plain, { redirect: 'manual' }).catch(() => undefined);
+      return answer?.status === (this.tls ? 308 : 200);
     });
   }
 
@@ -155,14 +165,17 @@ export async function servePages() {
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
 }
 
-/** A browser for one file of tests. */
-export async function launchBrowser() {
+/**
+ * A browser for one file of tests.
+ * @param {string[]} [more] arguments
+ */
+export async function launchBrowser(more = []) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
-      '--use-fake-ui-for-media-stream',
+      '--use-fake-ui-for-media-stream', ...more,
     ],
   });
 }
@@ -180,7 +193,7 @@ export async function openPage(browser, url, viewport = { width: 800, height: 60
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   page.on('console', (message) => {
     // A daemon that is away is what some tests are about; a breach of the page's own policy never is.
-    if (/Content Security Policy/i.test(message.text())) faults.push(message.text());
+    if (/Content Security Policy|Permissions-Policy/i.test(message.text())) faults.push(message.text());
   });
   pageFaults.set(page, faults);
   await page.goto(String(url));

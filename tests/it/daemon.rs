@@ -37,6 +37,11 @@ pub(crate) struct Usage {
 impl Daemon {
     /// Starts it with these tables, and waits until it serves.
     pub(crate) async fn start(tables: &str) -> Self {
+        Self::start_with(tables, 200).await
+    }
+
+    /// As [`Daemon::start`], until `/healthz` over plain HTTP is answered so.
+    pub(crate) async fn start_with(tables: &str, answer: u16) -> Self {
         let port = free_port();
         let directory = std::env::temp_dir().join(format!("portald-it-{}-{port}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
@@ -46,6 +51,7 @@ impl Daemon {
         let child = Command::new(env!("CARGO_BIN_EXE_portald"))
             .args(["run", "--config"])
             .arg(&config)
+            .env("STATE_DIRECTORY", directory.join("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -54,7 +60,7 @@ impl Daemon {
         let mut daemon = Self { child, port, directory };
         daemon
             .wait_for("it to serve", async |daemon: &Self| {
-                daemon.get("/healthz").await.is_some_and(|(code, _)| code == 200)
+                daemon.get("/healthz").await.is_some_and(|(code, _)| code == answer)
             })
             .await;
         daemon
@@ -142,15 +148,26 @@ impl Daemon {
         files
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     /// What it logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-s", name, &id]).status().unwrap();
+        assert!(killed.success());
+    }
+
     /// Sends SIGTERM and returns how it ended.
     pub(crate) async fn terminate(mut self) -> (std::process::ExitStatus, String) {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("TERM");
         let until = tokio::time::Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -1,10 +1,16 @@
 //! What a page or a program gets over HTTP.
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use portald::config::settings::{Ice, SecretFile, TurnLogin};
+use portald::ice::IceServers;
 use portald::proto::ids::Name;
+use portald::server::Site;
 use portald::status::{CameraStatus, State};
 use serde_json::json;
 
-use crate::site::Server;
+use crate::site::{Server, patient};
 
 fn camera(name: &str, state: State, reason: Option<&str>) -> CameraStatus {
     CameraStatus {
@@ -41,9 +47,18 @@ async fn pages_come_with_their_type_and_strict_headers() {
         assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
         assert_eq!(page.header("cache-control"), Some("no-cache"));
-        // Any page may import the client, which imports more; nothing else is for other origins.
-        let shared = ["/client.js", "/signaling.js"].contains(&path).then_some("*");
-        assert_eq!(page.header("access-control-allow-origin"), shared, "{path}");
+        assert!(page.header("permissions-policy").unwrap().starts_with("camera=(self), "));
+        assert_eq!(page.header("cross-origin-resource-policy"), Some("same-origin"));
+        // Pages that may connect may import the client, which imports more; nothing else is for other origins.
+        let shared = ["/client.js", "/signaling.js"].contains(&path);
+        for (origin, connects) in
+            [("http://192.168.1.7:3000", true), ("https://evil.com", false), ("null", false)]
+        {
+            let answer = server.request("GET", path, &format!("origin: {origin}\r\n")).await;
+            let allowed = (shared && connects).then_some(origin);
+            assert_eq!(answer.header("access-control-allow-origin"), allowed, "{path} for {origin}");
+            assert_eq!(answer.header("vary"), shared.then_some("Origin"), "{path}");
+        }
         let tag = page.header("etag").unwrap();
         let again = server.request("GET", path, &format!("if-none-match: {tag}\r\n")).await;
         assert_eq!((again.status, again.body.as_str()), (304, ""), "{path}");
@@ -66,7 +81,7 @@ async fn a_head_is_a_get_without_its_body() {
 #[tokio::test]
 async fn other_methods_and_paths_are_refused_in_words() {
     let server = Server::start().await;
-    for path in ["/", "/api/cameras", "/portal"] {
+    for path in ["/", "/api/cameras", "/api/rooms", "/portal"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let answer = server.request(method, path, "content-length: 0\r\n").await;
             assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
@@ -132,6 +147,35 @@ async fn cameras_rooms_and_rtc_are_json() {
 }
 
 #[tokio::test]
+async fn pages_are_given_servers_with_credentials_of_their_own() {
+    let secret = std::env::temp_dir().join(format!("portald-turn-{}", std::process::id()));
+    std::fs::write(&secret, "north-pole").unwrap();
+    let file = SecretFile::Path(secret.clone());
+    let settings = Ice {
+        stun: vec!["stun:192.168.1.2".into()],
+        turn: vec!["turn:192.168.1.2?transport=udp".into(), "turns:192.168.1.2".into()],
+        turn_login: Some(TurnLogin::TimeLimited { secret: file, lifetime: Duration::from_secs(600) }),
+        ..Ice::default()
+    };
+    let rtc = Arc::new(IceServers::open(&settings).unwrap());
+    std::fs::remove_file(secret).unwrap();
+    let server = Server::with_site(patient(), |site| Site { rtc, ..site }).await;
+    let answer = server.get("/api/rtc").await;
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert!(!answer.body.contains("north-pole"));
+    let servers = answer.json()["iceServers"].clone();
+    assert_eq!(servers[0], json!({ "urls": ["stun:192.168.1.2"] }));
+    assert_eq!(servers[1]["urls"], json!(["turn:192.168.1.2?transport=udp", "turns:192.168.1.2"]));
+    let (expiry, user) = servers[1]["username"].as_str().unwrap().split_once(':').unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(
+        (now + 300..=now + 600).contains(&expiry.parse::<u64>().unwrap()) && user == "portald",
+        "{servers}"
+    );
+    assert_eq!(servers[1]["credential"].as_str().unwrap().len(), 28, "SHA-1 in base64");
+}
+
+#[tokio::test]
 async fn ready_is_when_every_camera_that_is_on_can_be_watched() {
     let server = Server::start().await;
     assert_eq!(server.get("/readyz").await.status, 200);
@@ -169,6 +213,9 @@ async fn metrics_count_members_and_show_cameras() {
         ("portald_camera_state{camera=\"door\",state=\"live\"}", 1),
         ("portald_camera_state{camera=\"door\",state=\"idle\"}", 0),
         ("portald_camera_viewers{camera=\"door\"}", 2),
+        ("portald_sessions{state=\"awaiting_answer\"}", 0),
+        ("portald_first_frame_seconds_bucket{le=\"0.05\"}", 0),
+        ("portald_first_frame_seconds_bucket{le=\"+Inf\"}", 0),
     ] {
         assert_eq!(server.metric(line).await, value, "{line}");
     }
@@ -176,8 +223,12 @@ async fn metrics_count_members_and_show_cameras() {
     assert_eq!(page.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     for line in page.body.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
-        value.parse::<u64>().unwrap();
+        assert!(value.parse::<f64>().unwrap() >= 0.0, "{line}");
         let name = name.split('{').next().unwrap();
-        assert!(page.body.contains(&format!("# TYPE {name} ")), "{name}");
+        // A histogram's lines are named after it (text format 0.0.4).
+        let parts = ["", "_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
+        let typed =
+            |name: &str| page.body.lines().filter(|l| l.starts_with(&format!("# TYPE {name} "))).count();
+        assert_eq!(parts.map(typed).sum::<usize>(), 1, "{name}");
     }
 }

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[cfg(feature = "media")]
+mod abuse;
+mod access;
+#[cfg(feature = "media")]
 mod churn;
 mod config;
 mod conformance;
@@ -11,10 +14,15 @@ mod conformance;
 mod daemon;
 mod example;
 mod http;
+mod login;
 #[cfg(feature = "media")]
 mod media;
+mod rooms;
 mod signalling;
 mod site;
 mod tidy;
+mod tls;
+#[cfg(feature = "media")]
+mod turn;
 #[cfg(feature = "media")]
 mod viewer;

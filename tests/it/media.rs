@@ -71,6 +71,42 @@ async fn a_viewer_sees_moving_pictures_of_the_right_camera_at_the_right_size() {
     viewer.leave().await;
 }
 
+/// The value of a line of `/metrics`; none when there is no such line.
+async fn metric(daemon: &Daemon, line: &str) -> Option<f64> {
+    let (_, page) = daemon.get("/metrics").await.expect("the API answers");
+    page.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_counted_from_its_begin_to_its_first_frame_and_its_end() {
+    gst::init().unwrap();
+    let mut daemon = Daemon::start(TWO).await;
+    assert_eq!(metric(&daemon, "portald_first_frame_seconds_count").await, Some(0.0));
+    let conduct = Conduct { camera: Some("one".into()), ..Conduct::default() };
+    let begun = Instant::now();
+    let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
+    timeout(LIMIT, viewer.pictures(1)).await.expect("pictures");
+    let counted =
+        async |daemon: &Daemon| metric(daemon, "portald_first_frame_seconds_count").await == Some(1.0);
+    daemon.wait_for("the first frame to be counted", counted).await;
+    let took = begun.elapsed().as_secs_f64();
+    let sum = metric(&daemon, "portald_first_frame_seconds_sum").await.unwrap();
+    assert!(sum > 0.01 && sum < took, "{sum} of {took}");
+    assert_eq!(metric(&daemon, "portald_first_frame_seconds_bucket{le=\"+Inf\"}").await, Some(1.0));
+    assert_eq!(metric(&daemon, "portald_sessions{state=\"live\"}").await, Some(1.0));
+    assert_eq!(metric(&daemon, "portald_session_events_lost_total").await, Some(0.0));
+    let frames = "portald_rendition_frames_total{camera=\"one\",rendition=\"main\",codec=\"H264\"}";
+    daemon
+        .wait_for("frames", async |daemon: &Daemon| metric(daemon, frames).await.is_some_and(|n| n > 0.0))
+        .await;
+    viewer.leave().await;
+    let left = async |daemon: &Daemon| {
+        metric(daemon, "portald_sessions_ended_total{reason=\"left\"}").await.is_some_and(|n| n >= 1.0)
+            && metric(daemon, "portald_sessions{state=\"live\"}").await == Some(0.0)
+    };
+    daemon.wait_for("its end", left).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_without_h264_gets_vp8_from_an_encoder_that_runs_only_for_it() {
     gst::init().unwrap();

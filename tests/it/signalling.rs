@@ -416,8 +416,8 @@ async fn an_address_with_too_many_connections_is_refused_in_words() {
     assert_eq!(answer.status(), 503);
     drop(two);
     until("the place is free again", async || server.get("/healthz").await.status == 200).await;
-    assert_eq!(server.metric("portald_connections_refused_total{limit=\"total\"}").await, 0);
-    assert!(server.metric("portald_connections_refused_total{limit=\"address\"}").await >= 2);
+    assert_eq!(server.metric("portald_refused_total{reason=\"sockets\"}").await, 0);
+    assert!(server.metric("portald_refused_total{reason=\"sockets_per_address\"}").await >= 2);
     one.info().await;
 }
 

@@ -1,18 +1,19 @@
 //! A server on a port of its own, and clients that know nothing of its code.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use portald::hub::{Hub, JoinRequest, Membership};
 use portald::proto::ids::{Kind, Name, RoomMode};
 use portald::proto::room::{self, Rooms};
-use portald::server::{self, Limits, Site};
+use portald::server::{self, Access, Limits, RoomChange, Site};
 use portald::status::Cameras;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -50,6 +51,27 @@ pub(crate) struct Server {
     pub(crate) cameras: Cameras,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<()>,
+    /// What is told of rooms that are made and removed.
+    pub(crate) changes: mpsc::Receiver<RoomChange>,
+}
+
+/// What a server is started with.
+pub(crate) struct Setup {
+    pub(crate) limits: Limits,
+    pub(crate) access: Access,
+    pub(crate) rooms: room::Limits,
+    pub(crate) listen: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: patient(),
+            access: Access::default(),
+            rooms: room::Limits { seat_kept: PATIENCE * 2, ..room::Limits::default() },
+            listen: "127.0.0.1:0",
+        }
+    }
 }
 
 impl Server {
@@ -58,22 +80,46 @@ impl Server {
     }
 
     pub(crate) async fn within(limits: Limits) -> Self {
-        let mut rooms = Rooms::new(room::Limits { seat_kept: PATIENCE * 2, ..room::Limits::default() });
-        rooms.add_room(Name::new("home").unwrap(), RoomMode::Wall).unwrap();
-        rooms.add_room(Name::new("mesh").unwrap(), RoomMode::Mesh).unwrap();
-        Self::with_rooms(rooms, limits).await
+        Self::with(Setup { limits, ..Setup::default() }).await
     }
 
-    /// With rooms of the caller's.
-    pub(crate) async fn with_rooms(rooms: Rooms, limits: Limits) -> Self {
+    /// With a site that `change` makes of the plain one.
+    pub(crate) async fn with_site(limits: Limits, change: impl FnOnce(Site) -> Site) -> Self {
+        let setup = Setup { limits, ..Setup::default() };
+        Self::build(Self::two_rooms(&setup), setup, change).await
+    }
+
+    pub(crate) async fn with(setup: Setup) -> Self {
+        Self::with_rooms(Self::two_rooms(&setup), setup).await
+    }
+
+    fn two_rooms(setup: &Setup) -> Rooms {
+        let mut rooms = Rooms::new(setup.rooms.clone());
+        rooms.add_room(Name::new("home").unwrap(), RoomMode::Wall).unwrap();
+        rooms.add_room(Name::new("mesh").unwrap(), RoomMode::Mesh).unwrap();
+        rooms
+    }
+
+    /// With rooms of the caller's, in place of those of `setup`.
+    pub(crate) async fn with_rooms(rooms: Rooms, setup: Setup) -> Self {
+        Self::build(rooms, setup, |site| site).await
+    }
+
+    async fn build(rooms: Rooms, setup: Setup, change: impl FnOnce(Site) -> Site) -> Self {
         let (hub, hub_task) = Hub::spawn(rooms);
         let cameras = Cameras::new();
-        let site = Site { version: "1.2.3", ..Site::new(hub.clone(), cameras.clone()) };
-        let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let (tell_changes, changes) = server::room_changes();
+        let site = change(Site {
+            version: "1.2.3",
+            access: Arc::new(setup.access),
+            room_changes: Some(tell_changes),
+            ..Site::new(hub.clone(), cameras.clone())
+        });
+        let listeners = server::bind(&[setup.listen.parse().unwrap()]).await.unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (shutdown, told) = watch::channel(false);
-        let serving = tokio::spawn(server::serve_within(listeners, site, limits, told));
-        Self { address, hub, hub_task, cameras, shutdown, serving }
+        let serving = tokio::spawn(server::serve_within(listeners, site, setup.limits, told));
+        Self { address, hub, hub_task, cameras, shutdown, serving, changes }
     }
 
     /// A camera of this box joins `room`.

@@ -38,6 +38,8 @@ pub(crate) struct Conduct {
     pub(crate) no_h264: bool,
     /// What to ask for.
     pub(crate) quality: Option<&'static str>,
+    /// The TURN server that all its packets must go through, as webrtcbin reads it.
+    pub(crate) relay: Option<String>,
 }
 
 impl Default for Conduct {
@@ -50,6 +52,7 @@ impl Default for Conduct {
             camera: None,
             no_h264: false,
             quality: None,
+            relay: None,
         }
     }
 }
@@ -94,6 +97,9 @@ pub(crate) struct Viewer {
     pub(crate) infos: watch::Receiver<u64>,
     /// Conditions that cameras told, newest last: (camera, state, reason); `trouble` counts as one.
     pub(crate) conditions: Arc<Mutex<Vec<(String, String, String)>>>,
+    /// Candidates that cameras offered.
+    #[allow(dead_code, reason = "not for the benchmarks")]
+    pub(crate) candidates: Arc<Mutex<Vec<String>>>,
     offers: Arc<AtomicUsize>,
     out: mpsc::UnboundedSender<Out>,
     task: tokio::task::JoinHandle<()>,
@@ -119,7 +125,9 @@ impl Viewer {
         let pictures = Pictures::default();
         let conditions = Arc::new(Mutex::new(Vec::new()));
         let offers = Arc::new(AtomicUsize::new(0));
+        let candidates = Arc::new(Mutex::new(Vec::new()));
         let state = State {
+            candidates: Arc::clone(&candidates),
             offers: Arc::clone(&offers),
             conduct,
             out: out.clone(),
@@ -171,7 +179,7 @@ impl Viewer {
             let connections = std::mem::take(&mut state.connections);
             tokio::task::spawn_blocking(move || drop(connections)).await.ok();
         });
-        Self { pictures, count, infos, conditions, offers, out, task }
+        Self { pictures, count, infos, conditions, candidates, offers, out, task }
     }
 
     /// Sends a frame of its own making.
@@ -209,6 +217,7 @@ impl Viewer {
 }
 
 struct State {
+    candidates: Arc<Mutex<Vec<String>>>,
     offers: Arc<AtomicUsize>,
     conduct: Conduct,
     out: mpsc::UnboundedSender<Out>,
@@ -292,6 +301,7 @@ impl State {
                 if let (Some(connection), Some(text)) =
                     (self.connections.get(from), candidate["candidate"].as_str())
                 {
+                    self.candidates.lock().unwrap().push(text.to_owned());
                     let line = candidate["sdpMLineIndex"].as_u64().unwrap_or(0) as u32;
                     connection.webrtc.emit_by_name::<()>("add-ice-candidate", &[&line, &text]);
                 }
@@ -310,6 +320,13 @@ impl State {
         let agent = webrtc.property::<gst::glib::Object>("ice-agent").property::<gst::glib::Object>("agent");
         agent.set_property("upnp", false);
         agent.set_property("ice-tcp", false);
+        if let Some(relay) = &self.conduct.relay {
+            webrtc.set_property_from_str("ice-transport-policy", "relay");
+            assert!(webrtc.emit_by_name::<bool>("add-turn-server", &[relay]), "{relay}");
+            // What libnice sends from another interface does not get to a server on loopback.
+            let ice = webrtc.property::<gst::glib::Object>("ice-agent");
+            assert!(ice.emit_by_name::<bool>("add-local-ip-address", &[&"127.0.0.1"]));
+        }
         pipeline.add(&webrtc).expect("added");
         pipeline.bus().expect("a bus").set_sync_handler(|_, _| gst::BusSyncReply::Drop);
         self.receive(&pipeline, &webrtc, camera);

@@ -194,6 +194,27 @@ pub enum CloseReason {
     Lost(LossReason),
 }
 
+impl CloseReason {
+    /// A short name for counters.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoOffer => "no-offer",
+            Self::NoAnswer => "no-answer",
+            Self::NotConnected => "not-connected",
+            Self::CodecRefused => "codec-refused",
+            Self::BadAnswer(_) => "bad-answer",
+            Self::FingerprintMismatch => "fingerprint-mismatch",
+            Self::Stopped => "stopped",
+            Self::TooManyDescriptions => "too-many-descriptions",
+            Self::Renewed => "renewed",
+            Self::Failed(_) => "failed",
+            Self::Lost(LossReason::Failed) => "lost",
+            Self::Lost(LossReason::Silent) => "silent",
+        }
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -42,12 +42,13 @@ impl Places {
         self.kept.extend(self.taken.remove(&conn).map(|place| (until, place)));
     }
 
-    /// Forgets who held a seat that somebody else now takes; says so to a connection that still thinks it does.
-    pub(super) fn release(&mut self, holder: &Holder, place: &Place) -> Option<Output> {
+    /// Forgets who held a seat that somebody else now takes, or that is no more; tells a connection that still thinks
+    /// it does.
+    pub(super) fn release(&mut self, holder: &Holder, place: &Place, why: CloseReason) -> Option<Output> {
         match holder {
             Holder::Here(conn) => {
                 self.taken.remove(conn);
-                Some(Output::Close(*conn, CloseReason::Replaced))
+                Some(Output::Close(*conn, why))
             }
             Holder::Away(away) => {
                 self.kept.remove(&(away.until, place.clone()));

@@ -318,6 +318,31 @@ fn rooms_are_limited_and_have_names_of_their_own() {
     assert_eq!(rooms.add_room(name("attic"), RoomMode::Mesh), Err(RoomError::TooMany(1)));
 }
 
+#[test]
+fn a_room_that_is_removed_closes_everyone_and_leaves_nothing_behind() {
+    let mut house = House::mesh();
+    house.rooms.add_room(name("garage"), RoomMode::Wall).unwrap();
+    let [front, ann, bob] =
+        [house.join(camera("front")), house.join(viewer("ann")), house.join(stock("bob"))];
+    let elsewhere = house.join(Join { room: Some("garage".into()), ..viewer("cid") });
+    // Her seat is kept.
+    house.handle(Input::Closed(ann));
+    house.outputs = house.rooms.remove_room(&name("home")).unwrap();
+    assert_eq!(house.closed(), [(front, CloseReason::RoomGone), (bob, CloseReason::RoomGone)]);
+    assert_eq!((house.rooms.len(), house.rooms.poll_timeout()), (1, None));
+    // What they still say, and their going, means nothing.
+    house.say(bob, "chat", "!front");
+    assert_eq!(house.dropped(), [DropReason::NotAMember]);
+    house.handle(Input::Closed(bob));
+    assert!(house.outputs.is_empty());
+    assert!(house.rooms.remove_room(&name("home")).is_none());
+    // Another room of the name is another room: her key opens nothing there.
+    house.rooms.add_room(name("home"), RoomMode::Mesh).unwrap();
+    let again = house.join(with_key("ann", "key-2"));
+    assert!(house.sees(again).is_empty() && house.last[&again].key.as_deref() != Some("key-2"));
+    assert_eq!(house.told(), [again], "and nobody of {elsewhere:?}");
+}
+
 // Ids and seats
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::script::Setting;
-use crate::site::{PATIENCE, Server, patient, wait};
+use crate::site::{PATIENCE, Server, Setup, wait};
 
 /// A server under test.
 pub(super) enum Host<'a> {
@@ -77,7 +77,7 @@ impl Server {
         for (name, mode) in &setting.rooms {
             rooms.add_room(Name::new(name.as_str()).unwrap(), *mode).unwrap();
         }
-        Self::with_rooms(rooms, patient()).await
+        Self::with_rooms(rooms, Setup::default()).await
     }
 
     pub(super) async fn stop(self) {

@@ -1,0 +1,60 @@
+//! Cameras follow rooms that are made and removed while the daemon runs.
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::hub::Hub;
+use crate::media::camera::Camera;
+use crate::places::Places;
+use crate::publisher;
+use crate::server::RoomChange;
+use crate::shutdown::ending;
+use crate::status::Cameras;
+
+/// What it takes to publish a camera.
+#[derive(Clone)]
+pub(super) struct Publishing {
+    pub(super) hub: Hub,
+    pub(super) places: Places,
+    pub(super) cameras: Cameras,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Publishes `enabled` cameras in new rooms until the end. What is published in a room that is gone ends by itself.
+pub(super) async fn follow(
+    mut changes: mpsc::Receiver<RoomChange>,
+    enabled: Vec<Camera>,
+    publishing: Publishing,
+) {
+    let mut stopping = publishing.stopping.clone();
+    let mut tasks = JoinSet::new();
+    loop {
+        let change = tokio::select! {
+            Some(change) = changes.recv() => change,
+            Some(_) = tasks.join_next() => continue,
+            () = ending(&mut stopping) => break,
+        };
+        match change {
+            RoomChange::Added { name, cameras } => {
+                let wanted = |camera: &&Camera| {
+                    cameras.as_ref().is_none_or(|wanted| wanted.contains(&camera.settings().name))
+                };
+                for camera in enabled.iter().filter(wanted) {
+                    publishing
+                        .cameras
+                        .update(&camera.settings().name, |status| status.rooms.push(name.clone()));
+                    let Publishing { hub, places, stopping, .. } = publishing.clone();
+                    tasks.spawn(publisher::run(camera.clone(), name.clone(), hub, places, stopping));
+                }
+            }
+            RoomChange::Removed { name } => {
+                for camera in publishing.cameras.list() {
+                    publishing
+                        .cameras
+                        .update(&camera.name, |status| status.rooms.retain(|room| *room != name));
+                }
+            }
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
