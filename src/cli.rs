@@ -38,6 +38,9 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Try an encoder out: for portald itself, which starts it as a child process.
+    #[command(hide = true)]
+    ProveEncoder,
     /// Show the cameras and encoders of this box.
     Devices {
         /// As JSON, for programs.
@@ -136,6 +139,10 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
             let settings = config::load(config.config.as_deref()).map_err(Failure::CheckConfig)?;
             let (cameras, rooms) = (settings.cameras.len(), settings.rooms.len());
             say(&format!("the configuration is valid: {cameras} cameras, {rooms} rooms\n"))
+        }
+        Command::ProveEncoder => {
+            let verdict = devices::prove(io::stdin().lock()).map_err(Failure::Other)?;
+            say(&verdict)
         }
         Command::Devices { json } => {
             log::init(if cli.verbose { level } else { LevelFilter::Warn });

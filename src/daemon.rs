@@ -19,10 +19,13 @@ use crate::config::settings::{self as config, Settings, Source};
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
 use crate::media::camera::Camera;
+use crate::media::encoders::{self, Encoders, Prover};
 use crate::media::ice::Ice;
+use crate::media::plan::{self, CapturePlan, Rendition};
 use crate::media::{MediaError, Timeline, peer, probe};
 use crate::places::Places;
 use crate::proto::ids::Name;
+use crate::proto::negotiation::Codec;
 use crate::proto::room::{Limits, Rooms};
 use crate::server::tls::{Tls, TlsError};
 use crate::server::{self, Access, AccessError, ServerError, Site};
@@ -90,6 +93,28 @@ pub fn templates() -> Result<Templates, TemplateError> {
     Templates::load(&TEMPLATE_DIRS.map(PathBuf::from))
 }
 
+/// The encoders, to be tried out in child processes of this program.
+pub(crate) fn encoders(templates: Arc<Templates>) -> Encoders {
+    let prover = std::env::current_exe().map_or(Prover::Nobody, Prover::Child);
+    Encoders::new(templates, prover, encoders::kept_file())
+}
+
+/// Tries the encoders out that the cameras will want, so that the first viewer does not wait for it. A device may give
+/// another size than was asked for; then it is tried when it is known.
+fn foresee(settings: &Settings, encoders: &Arc<Encoders>) {
+    let cameras: Vec<_> = settings.cameras.iter().filter(|camera| camera.enabled).cloned().collect();
+    let encoders = Arc::clone(encoders);
+    drop(spawn_blocking(move || {
+        for camera in cameras {
+            for rendition in [Rendition::Main, Rendition::Sub] {
+                // What cannot be encoded is said when somebody watches.
+                let _ =
+                    plan::encoding(&camera, &CapturePlan::wished(&camera), rendition, Codec::H264, &encoders);
+            }
+        }
+    }));
+}
+
 /// Runs until SIGTERM or SIGINT. A second one ends the process at once. SIGHUP reads certificate and secrets again.
 ///
 /// # Errors
@@ -147,7 +172,9 @@ async fn serve(
         cameras: cameras.clone(),
         stopping: stopping.clone(),
     };
-    let (enabled, mut tasks) = start_cameras(&settings, &templates, &timeline, &publishing);
+    let encoders = Arc::new(encoders(templates));
+    foresee(&settings, &encoders);
+    let (enabled, mut tasks) = start_cameras(&settings, &encoders, &timeline, &publishing);
     let (tell_changes, changes) = server::room_changes();
     tasks.push(tokio::spawn(rooms::follow(changes, enabled, publishing)));
     let site = Site {
@@ -246,7 +273,7 @@ fn room_limits(limits: &config::Limits) -> Limits {
 /// Supervisors and publishers, which end with `publishing.stopping`; and the cameras that are enabled.
 fn start_cameras(
     settings: &Settings,
-    templates: &Arc<Templates>,
+    encoders: &Arc<Encoders>,
     timeline: &Timeline,
     publishing: &Publishing,
 ) -> (Vec<Camera>, Vec<JoinHandle<()>>) {
@@ -255,7 +282,7 @@ fn start_cameras(
     for configured in &settings.cameras {
         let (camera, task) = Camera::start(
             configured.clone(),
-            Arc::clone(templates),
+            Arc::clone(encoders),
             timeline.clone(),
             publishing.cameras.clone(),
             publishing.stopping.clone(),

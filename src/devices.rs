@@ -1,14 +1,19 @@
 //! `portald devices`: what this box has, in words or as JSON.
 
 use std::fmt::Write;
+use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::daemon::{self, StartError};
 use crate::media::encode::Recipe;
+use crate::media::encoders::Encoders;
 use crate::media::probe::{self, Device};
+use crate::media::proof::{self, Job, Verdict};
 use crate::media::{Timeline, has_element};
+use crate::proto::negotiation::Codec;
 use crate::template::{Template, Values};
 
 /// Everything found.
@@ -25,6 +30,8 @@ struct EncoderFound {
     rank: u32,
     about: String,
     present: bool,
+    /// What came of trying it out, at the size and rate of `pipeline`; absent where the element is.
+    trial: Option<Verdict>,
     /// The package to install where it is not present.
     package: Option<String>,
     /// What would run for 1280x720 at 30 fps and 2000 kbit/s.
@@ -37,8 +44,11 @@ struct EncoderFound {
 /// [`StartError`] when GStreamer or a template is at fault.
 pub fn list(json: bool) -> Result<String, StartError> {
     Timeline::start()?;
-    let templates = daemon::templates()?;
-    let encoders = ["h264", "vp8"].iter().flat_map(|codec| templates.encoders(codec)).map(encoder).collect();
+    let known = daemon::encoders(Arc::new(daemon::templates()?));
+    let codecs = [Codec::H264, Codec::Vp8].into_iter();
+    let all = codecs
+        .flat_map(|codec| known.templates().encoders(codec.as_str()).into_iter().map(move |e| (codec, e)));
+    let encoders = all.map(|(codec, template)| encoder(codec, template, &known)).collect();
     let cameras = probe::devices();
     let found = Found { cameras, encoders };
     if json {
@@ -47,26 +57,40 @@ pub fn list(json: bool) -> Result<String, StartError> {
     Ok(in_words(&found))
 }
 
-fn encoder(template: &Template) -> EncoderFound {
+/// Tries the encoder out that `input` describes, in this process; returns the verdict as JSON.
+///
+/// # Errors
+/// When `input` is no [`Job`], or GStreamer does not start.
+pub fn prove(input: impl Read) -> anyhow::Result<String> {
+    let job: Job = serde_json::from_reader(input)?;
+    Timeline::start()?;
+    Ok(serde_json::to_string(&proof::here(&job))?)
+}
+
+fn encoder(codec: Codec, template: &Template, known: &Encoders) -> EncoderFound {
     let (size, rate) = ((1280, 720), (30, 1));
     let values = Values::new()
         .picture(size.0, size.1, rate)
         .encoding(2000, Duration::from_secs(2), rate)
         .with("threads", crate::media::plan::threads());
-    let pipeline = match template.render(&values) {
+    let present = has_element(&template.element);
+    let (pipeline, trial) = match template.render(&values) {
         Ok(launch) => {
             let (width, height) = size;
-            Recipe { encoder: template.name.clone(), launch, width, height, framerate: None, bitrate: 2000 }
-                .pipeline()
+            let encoder = template.name.clone();
+            let recipe = Recipe { encoder, launch, width, height, framerate: None, bitrate: 2000 };
+            let trial = present.then(|| known.verdict(&recipe, codec, rate));
+            (recipe.pipeline(), trial)
         }
-        Err(error) => error.to_string(),
+        Err(error) => (error.to_string(), None),
     };
     EncoderFound {
         name: template.name.clone(),
         codec: template.codec.clone().unwrap_or_default(),
         rank: template.rank,
         about: template.about.clone(),
-        present: has_element(&template.element),
+        present,
+        trial,
         package: template.package.clone(),
         pipeline,
     }
@@ -86,10 +110,11 @@ fn in_words(found: &Found) -> String {
         }
     }
     for encoder in &found.encoders {
-        let state = match (&encoder.present, &encoder.package) {
-            (true, _) => "present".to_owned(),
-            (false, Some(package)) => format!("missing; apt install {package}"),
-            (false, None) => "missing".to_owned(),
+        let state = match (&encoder.trial, &encoder.package) {
+            (Some(verdict), _) => verdict.in_words(),
+            (None, _) if encoder.present => "present".to_owned(),
+            (None, Some(package)) => format!("missing; apt install {package}"),
+            (None, None) => "missing".to_owned(),
         };
         let EncoderFound { name, codec, rank, about, pipeline, .. } = encoder;
         let _ = writeln!(text, "encoder {name} ({codec}, rank {rank}): {state}\n  {about}\n  {pipeline}");

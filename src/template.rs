@@ -26,7 +26,7 @@ pub const CODECS: [&str; 2] = ["h264", "vp8"];
 const HEADERS: [&str; 5] = ["about", "element", "package", "codec", "rank"];
 
 /// The files compiled in.
-const BUILT_IN: [(Kind, &str, &str); 10] = [
+const BUILT_IN: [(Kind, &str, &str); 18] = [
     (Kind::Source, "test", include_str!("../pipelines/source/test.pipeline")),
     (Kind::Source, "v4l2-raw", include_str!("../pipelines/source/v4l2-raw.pipeline")),
     (Kind::Source, "v4l2-mjpeg", include_str!("../pipelines/source/v4l2-mjpeg.pipeline")),
@@ -35,6 +35,14 @@ const BUILT_IN: [(Kind, &str, &str); 10] = [
     (Kind::Encoder, "x264enc", include_str!("../pipelines/encoder/x264enc.pipeline")),
     (Kind::Encoder, "openh264enc", include_str!("../pipelines/encoder/openh264enc.pipeline")),
     (Kind::Encoder, "vp8enc", include_str!("../pipelines/encoder/vp8enc.pipeline")),
+    (Kind::Encoder, "v4l2h264enc", include_str!("../pipelines/encoder/v4l2h264enc.pipeline")),
+    (Kind::Encoder, "vah264lpenc", include_str!("../pipelines/encoder/vah264lpenc.pipeline")),
+    (Kind::Encoder, "vah264enc", include_str!("../pipelines/encoder/vah264enc.pipeline")),
+    (Kind::Encoder, "vaapih264enc", include_str!("../pipelines/encoder/vaapih264enc.pipeline")),
+    (Kind::Encoder, "nvh264enc", include_str!("../pipelines/encoder/nvh264enc.pipeline")),
+    (Kind::Encoder, "qsvh264enc", include_str!("../pipelines/encoder/qsvh264enc.pipeline")),
+    (Kind::Encoder, "mpph264enc", include_str!("../pipelines/encoder/mpph264enc.pipeline")),
+    (Kind::Encoder, "nvv4l2h264enc", include_str!("../pipelines/encoder/nvv4l2h264enc.pipeline")),
     (Kind::Viewer, "h264", include_str!("../pipelines/viewer/h264.pipeline")),
     (Kind::Viewer, "vp8", include_str!("../pipelines/viewer/vp8.pipeline")),
 ];

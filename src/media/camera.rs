@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep};
 
 use super::capture::{Event, Origin};
+use super::encoders::Encoders;
 use super::fanout::{Fanout, Subscription};
 use super::plan::{self, Rendition};
 use super::running::{Running, blocking};
@@ -60,7 +61,7 @@ pub struct Camera {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) settings: settings::Camera,
-    pub(super) templates: Arc<Templates>,
+    pub(super) encoders: Arc<Encoders>,
     pub(super) timeline: Timeline,
     fanouts: [Arc<Fanout>; 4],
     wake: Arc<Notify>,
@@ -75,7 +76,7 @@ impl Camera {
     #[must_use]
     pub fn start(
         settings: settings::Camera,
-        templates: Arc<Templates>,
+        encoders: Arc<Encoders>,
         timeline: Timeline,
         cameras: Cameras,
         shutdown: watch::Receiver<bool>,
@@ -102,7 +103,7 @@ impl Camera {
         let condition = watch::Sender::new(Condition { state, reason });
         let shared = Arc::new(Shared {
             settings,
-            templates,
+            encoders,
             timeline,
             fanouts,
             wake,
@@ -156,7 +157,7 @@ impl Camera {
     /// The templates in use.
     #[must_use]
     pub fn templates(&self) -> &Templates {
-        &self.shared.templates
+        self.shared.encoders.templates()
     }
 
     /// The timeline its frames are on.
@@ -300,7 +301,8 @@ impl Supervisor {
         }
         let shared = Arc::clone(&self.shared);
         let checked =
-            blocking("the device", move || plan::capture(&shared.settings, &shared.templates)).await;
+            blocking("the device", move || plan::capture(&shared.settings, shared.encoders.templates()))
+                .await;
         checked.err().map(|error| format!("{error}; next: {}", error.hint()))
     }
 

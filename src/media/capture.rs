@@ -10,7 +10,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::mpsc;
 
-use super::{MediaError, Timeline, stamp};
+use super::{MediaError, Timeline, has_element, stamp};
 
 /// Which of a camera's pipelines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,10 +168,12 @@ impl Drop for Capture {
 pub(crate) fn build(what: &str, launch: &str) -> Result<gst::Pipeline, MediaError> {
     let mut context = gst::ParseContext::new();
     let parsed = gst::parse::launch_full(launch, Some(&mut context), gst::ParseFlags::FATAL_ERRORS);
-    let element = parsed.map_err(|error| match context.missing_elements().first() {
-        Some(name) => super::missing(name),
-        None => MediaError::pipeline(format!("{what} pipeline `{launch}`"), error),
-    })?;
+    // A property that an element lacks makes GStreamer list the element as missing, too.
+    let element =
+        parsed.map_err(|error| match context.missing_elements().iter().find(|name| !has_element(name)) {
+            Some(name) => super::missing(name),
+            None => MediaError::pipeline(format!("{what} pipeline `{launch}`"), error),
+        })?;
     element.downcast().map_err(|_| MediaError::pipeline(format!("{what} pipeline"), "is not a pipeline"))
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 pub mod camera;
 mod capture;
 pub mod encode;
+pub mod encoders;
 pub mod fanout;
 pub mod ice;
 pub mod peer;
 pub mod plan;
 mod playout_delay;
+pub mod proof;
 pub mod probe;
 mod running;
 mod stamp;
@@ -54,6 +56,14 @@ pub enum MediaError {
     /// Not yet in this version.
     #[error("{0} are not supported by this version")]
     Unsupported(&'static str),
+    /// An encoder that the config names failed its trial.
+    #[error("encoder `{encoder}` does not work on this box: {fault}")]
+    Encoder {
+        /// The template.
+        encoder: String,
+        /// What the trial found.
+        fault: String,
+    },
     /// An operation did not come back in time.
     #[error("{what} did not return within {seconds} s")]
     Hung {
@@ -80,6 +90,10 @@ impl MediaError {
                 "look into /etc/portald/pipelines, which overrides the built-in templates".into()
             }
             Self::Stalled(_) => "it is restarted; if this returns, try another cable, port or mode".into(),
+            Self::Encoder { .. } => {
+                "write `encoder = \"auto\"`, which takes the best that works; `portald devices` shows each"
+                    .into()
+            }
             Self::Hung { .. } => "unplug the device, or restart the box if its driver hangs".into(),
         }
     }

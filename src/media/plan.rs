@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::encode::Recipe;
+use super::encoders::Encoders;
 use super::{MediaError, has_element, probe};
-use crate::config::settings::{self, EncoderChoice, Source};
+use crate::config::settings::{self, Source};
 use crate::modes::{self, Format};
 use crate::proto::negotiation::Codec;
-use crate::template::{Encoder, Templates, Values};
+use crate::template::{Templates, Values};
 
 /// Which of a camera's pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +43,15 @@ pub struct CapturePlan {
     pub framerate: (u32, u32),
     /// Why this mode, for the log.
     pub reason: String,
+}
+
+impl CapturePlan {
+    /// What the camera will be, if its device gives what the configuration asks for.
+    #[must_use]
+    pub fn wished(camera: &settings::Camera) -> Self {
+        let settings::Wish { width, height, framerate } = camera.wish;
+        Self { launch: String::new(), width, height, framerate: (framerate, 1), reason: String::new() }
+    }
 }
 
 /// Asks the device what it offers and chooses. Blocks while the device is open.
@@ -94,18 +104,17 @@ fn v4l2(path: &Path, wish: &settings::Wish) -> Result<Chosen, MediaError> {
     })
 }
 
-/// How one rendition will be encoded.
+/// How one rendition will be encoded. Blocks while an encoder is tried out.
 ///
 /// # Errors
-/// [`MediaError`] when no encoder for `codec` is installed, or the one named is not.
+/// [`MediaError`] when no encoder for `codec` works, or the one named does not.
 pub fn encoding(
     camera: &settings::Camera,
     captured: &CapturePlan,
     rendition: Rendition,
     codec: Codec,
-    templates: &Templates,
+    encoders: &Encoders,
 ) -> Result<Recipe, MediaError> {
-    let encoder = choose_encoder(&camera.encoder, codec, templates)?;
     let (width, height, framerate, bitrate) = match rendition {
         Rendition::Main => (even(captured.width), even(captured.height), captured.framerate, camera.bitrate),
         Rendition::Sub => {
@@ -119,32 +128,9 @@ pub fn encoding(
         .picture(width, height, framerate)
         .encoding(bitrate, camera.keyframe_interval, framerate)
         .with("threads", threads());
-    let launch = encoder.render(&values).map_err(|e| MediaError::pipeline(encoder.name.clone(), e))?;
-    Ok(Recipe { encoder: encoder.name.clone(), launch, width, height, framerate: reduced, bitrate })
-}
-
-fn choose_encoder<'a>(
-    choice: &EncoderChoice,
-    codec: Codec,
-    templates: &'a Templates,
-) -> Result<&'a Encoder, MediaError> {
-    if let EncoderChoice::Named(name) = choice {
-        let named = templates.encoder(name).ok_or_else(|| {
-            let known: Vec<_> = templates.encoders("h264").iter().map(|e| e.name.clone()).collect();
-            MediaError::pipeline(
-                format!("encoder `{name}`"),
-                format!("no such template; there are {}", known.join(", ")),
-            )
-        })?;
-        if named.codec.as_deref() == Some(codec.as_str()) {
-            return if has_element(&named.element) { Ok(named) } else { Err(super::missing(&named.element)) };
-        }
-    }
-    let candidates = templates.encoders(codec.as_str());
-    let ranked = || candidates.iter().filter(|encoder| encoder.rank > 0);
-    ranked().find(|encoder| has_element(&encoder.element)).copied().ok_or_else(|| match ranked().next() {
-        Some(best) => super::missing(&best.element),
-        None => MediaError::pipeline("encoder", format!("no template for {}", codec.as_str())),
+    encoders.choose(&camera.encoder, codec, framerate, |encoder| {
+        let launch = encoder.render(&values).map_err(|e| MediaError::pipeline(encoder.name.clone(), e))?;
+        Ok(Recipe { encoder: encoder.name.clone(), launch, width, height, framerate: reduced, bitrate })
     })
 }
 

@@ -16,7 +16,7 @@ use super::camera::{GRACE, Shared};
 use super::capture::{Capture, Event, Origin, Outlets};
 use super::encode::{Encoder, Recipe};
 use super::plan::{self, CapturePlan, Rendition};
-use crate::config::settings::Source;
+use crate::config::settings::{EncoderChoice, Source};
 use crate::proto::negotiation::Codec;
 use crate::status::{RenditionStatus, State};
 
@@ -111,7 +111,9 @@ impl Running {
     async fn start_encoder(&mut self, index: usize) -> Result<(), MediaError> {
         let Some((rendition, codec)) = RENDITIONS.get(index).copied() else { return Ok(()) };
         let shared = &self.shared;
-        let recipe = plan::encoding(&shared.settings, &self.planned, rendition, codec, &shared.templates)?;
+        let (known, planned) = (Arc::clone(shared), self.planned.clone());
+        let choose = move || plan::encoding(&known.settings, &planned, rendition, codec, &known.encoders);
+        let recipe = blocking("the choice of an encoder", choose).await?;
         let (timeline, fanout) = (shared.timeline.clone(), Arc::clone(shared.fanout(rendition, codec)));
         let (outlets, events, made) = (self.outlets.clone(), self.events.clone(), recipe.clone());
         let start =
@@ -134,8 +136,15 @@ impl Running {
         else {
             return;
         };
-        let before = slot.failure.as_ref().map_or(Duration::ZERO, |failure| failure.backoff);
-        let backoff = (before * 2).clamp(BACKOFF.0, BACKOFF.1);
+        let before = slot.failure.as_ref().map(|failure| failure.backoff);
+        let is_auto = self.shared.settings.encoder == EncoderChoice::Auto;
+        let failed = |recipe| self.shared.encoders.failed(recipe, *codec);
+        // Another encoder is tried at once; the one that failed has its turn again when all others did.
+        let another = is_auto && slot.encoder.is_some() && slot.recipe.as_ref().is_some_and(failed);
+        let backoff = match before {
+            None if another => Duration::ZERO,
+            before => (before.unwrap_or_default() * 2).clamp(BACKOFF.0, BACKOFF.1),
+        };
         let reason = format!("{error}; next: {}", error.hint());
         let (camera, name) = (self.shared.name().as_str(), rendition.as_str());
         let (codec, seconds) = (codec.as_str(), backoff.as_secs());
@@ -226,7 +235,7 @@ fn open(
     outlets: &Outlets,
     events: &mpsc::Sender<Event>,
 ) -> Result<(CapturePlan, Capture), MediaError> {
-    let mut planned = plan::capture(&shared.settings, &shared.templates)?;
+    let mut planned = plan::capture(&shared.settings, shared.encoders.templates())?;
     let stamp = matches!(shared.settings.source, Source::Test(_)).then(|| shared.name().as_str());
     let capture = Capture::start(&shared.timeline, &planned.launch, outlets, stamp, events)?;
     if let Some((width, height)) = capture.size() {

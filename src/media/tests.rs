@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::Timeline;
 use super::camera::Camera;
+use super::encoders::{Encoders, Prover};
 use super::plan::Rendition;
 use crate::config::settings::{EncoderChoice, Source, Sub, Wish};
 use crate::config::{Camera as CameraSettings, Settings};
@@ -134,7 +135,8 @@ impl Rig {
         let (stop, stopping) = watch::channel(false);
         let cameras = Cameras::new();
         let templates = Arc::new(Templates::load(&[]).unwrap());
-        let (camera, _) = Camera::start(settings, templates, timeline, cameras.clone(), stopping);
+        let encoders = Arc::new(Encoders::new(templates, Prover::Nobody, None));
+        let (camera, _) = Camera::start(settings, encoders, timeline, cameras.clone(), stopping);
         Self { camera, cameras, path, _stop: stop, _device: device }
     }
 

@@ -12,6 +12,7 @@ mod config;
 mod conformance;
 #[cfg(feature = "media")]
 mod daemon;
+mod encoders;
 mod example;
 mod http;
 mod login;

@@ -1,0 +1,376 @@
+//! An encoder is trusted when it has encoded: the trial that runs in a child process, and what it finds.
+//!
+//! A driver that lacks its firmware, has no memory left or was built for another chip is installed like a good one, and
+//! fails, hangs, or takes the process with it when it is used. So real pictures of the real size go through the very
+//! launch line that would run, and what comes out is looked at. The child is `portald prove-encoder`, given a [`Job`]
+//! on its standard input; it writes a [`Verdict`] to its standard output, both as JSON.
+
+mod picture;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
+use serde::{Deserialize, Serialize};
+
+use self::picture::{Brightness, Picture};
+use super::capture::{build, by_name, stop, words};
+use super::encode::Recipe;
+use super::{MediaError, has_element};
+
+/// Pictures that go through: enough to see a key frame that was asked for in their midst, and a rate.
+const PICTURES: u64 = 30;
+/// The picture before which a key frame is asked for.
+const ASK_AT: u64 = 15;
+/// How many pictures later it must be there.
+const KEYFRAME_WITHIN: u64 = 2;
+/// Pictures that an encoder may hold back. A hardware encoder's pipeline holds one to three.
+const HELD_BACK: u64 = 4;
+/// How long one picture may take to come out.
+const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(3);
+/// How long the child may take for all.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Most of a child's answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+/// Mean difference of brightness, of 255, between what went in and what comes out of the decoder. Good encoders are
+/// under 5; an all-green picture, or one of another frame's size, is over 40.
+const MAX_DIFFERENCE: f64 = 25.0;
+
+/// What to try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// `h264` or `vp8`.
+    pub codec: String,
+    /// The whole launch line, from `appsrc name=in` to `appsink name=out`.
+    pub pipeline: String,
+    /// Of the pictures that go in, in pixels.
+    pub width: u32,
+    /// See `width`.
+    pub height: u32,
+    /// Pictures a second, as a fraction.
+    pub framerate: (u32, u32),
+}
+
+impl Job {
+    /// The trial of `recipe`, fed with pictures of its own size and rate.
+    #[must_use]
+    pub fn of(recipe: &Recipe, codec: &str, framerate: (u32, u32)) -> Self {
+        let (width, height) = (recipe.width, recipe.height);
+        Self { codec: codec.to_owned(), pipeline: recipe.pipeline(), width, height, framerate }
+    }
+}
+
+/// What a trial found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Why it cannot be used; none: it can.
+    pub fault: Option<String>,
+    /// What was seen, in words, such as `constrained baseline`.
+    #[serde(default)]
+    pub seen: Vec<String>,
+    /// Whether a key frame that is asked for comes at once. If not, joiners get what was kept since the last.
+    #[serde(default)]
+    pub keyframe_on_request: bool,
+    /// Pictures a second that it encoded when nothing else held it up.
+    #[serde(default)]
+    pub speed: f64,
+}
+
+impl Verdict {
+    /// It cannot be used.
+    #[must_use]
+    pub fn fault(why: impl Into<String>) -> Self {
+        Self { fault: Some(why.into()), seen: Vec::new(), keyframe_on_request: false, speed: 0.0 }
+    }
+
+    /// Whether it can be used.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.fault.is_none()
+    }
+
+    /// In one line.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match &self.fault {
+            Some(fault) => format!("does not work: {fault}"),
+            None => format!("works: {}, {:.0} pictures a second", self.seen.join(", "), self.speed),
+        }
+    }
+}
+
+/// Runs the trial in a child process of `program`, and ends the child when it takes too long. Blocks.
+#[must_use]
+pub fn in_child(program: &Path, job: &Job) -> Verdict {
+    in_child_within(program, job, LIMIT)
+}
+
+fn in_child_within(program: &Path, job: &Job, limit: Duration) -> Verdict {
+    let Ok(text) = serde_json::to_vec(job) else { return Verdict::fault("the trial cannot be described") };
+    let spawned = Command::new(program)
+        .arg("prove-encoder")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return Verdict::fault(format!("the trial cannot be started: {error}")),
+    };
+    // Taken and closed: the child reads to the end.
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that died before it read has no answer either.
+        let _ = stdin.write_all(&text);
+    }
+    let reader = child.stdout.take().map(|stdout| {
+        std::thread::spawn(move || {
+            let mut answer = String::new();
+            let read = std::io::Read::read_to_string(
+                &mut std::io::Read::take(stdout, MAX_ANSWER as u64),
+                &mut answer,
+            );
+            read.map(|_| answer)
+        })
+    });
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Some(status),
+            Ok(None) if begun.elapsed() < limit => std::thread::sleep(Duration::from_millis(20)),
+            _ => break None,
+        }
+    };
+    if status.is_none() {
+        // A driver that holds it in the kernel holds it still; then it is init's when we end.
+        let _ = child.kill();
+        let _ = child.try_wait();
+        return Verdict::fault(format!("it did not end within {} s", limit.as_secs()));
+    }
+    let answer = reader.and_then(|thread| thread.join().ok()).and_then(Result::ok).unwrap_or_default();
+    if let Ok(verdict) = serde_json::from_str(&answer) {
+        return verdict;
+    }
+    let how = status.map(|status| status.to_string()).unwrap_or_default();
+    Verdict::fault(format!("it took its process with it ({how})"))
+}
+
+/// Runs the trial in this process. Blocks, for ever if the driver does: meant for the child.
+#[must_use]
+pub fn here(job: &Job) -> Verdict {
+    match trial(job) {
+        Ok(verdict) => verdict,
+        Err(Fault(why)) => Verdict::fault(why),
+    }
+}
+
+/// Why an encoder cannot be used, in words.
+struct Fault(String);
+
+impl From<MediaError> for Fault {
+    fn from(error: MediaError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+fn fault<T>(why: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault(why.into()))
+}
+
+fn trial(job: &Job) -> Result<Verdict, Fault> {
+    let pipeline = build("encoder", &job.pipeline)?;
+    let result = run(job, &pipeline);
+    // The bus has the driver's own words.
+    let said = pipeline.bus().and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
+    stop(&pipeline);
+    match (result, said.as_ref().map(|message| message.view())) {
+        (Err(_), Some(gst::MessageView::Error(e))) => {
+            fault(words(&e.error(), &e.debug().unwrap_or_default()))
+        }
+        (result, _) => result,
+    }
+}
+
+fn run(job: &Job, pipeline: &gst::Pipeline) -> Result<Verdict, Fault> {
+    let input = by_name::<gst_app::AppSrc>(pipeline, "in")?;
+    let output = by_name::<gst_app::AppSink>(pipeline, "out")?;
+    let Some(picture) = Picture::new(job) else { return fault("no such picture") };
+    input.set_caps(Some(&picture.caps));
+    input.set_format(gst::Format::Time);
+    output.set_property("sync", false);
+    output.set_property("async", false);
+    if pipeline.set_state(gst::State::Playing).is_err() {
+        return fault("it does not start");
+    }
+    let pad = output.static_pad("sink");
+    let mut frames: Vec<gst::Sample> = Vec::new();
+    let mut asked_before = None;
+    let begun = Instant::now();
+    for number in 0..PICTURES {
+        if number == ASK_AT {
+            asked_before = Some(frames.len() as u64);
+            let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
+            let _ = pad.as_ref().map(|pad| pad.push_event(event));
+        }
+        if input.push_buffer(picture.buffer(number)).is_err() {
+            return fault("it takes no pictures");
+        }
+        // So many in at once as it may hold back; then one out for each in.
+        if number >= HELD_BACK {
+            match output.try_pull_sample(PATIENCE) {
+                Some(sample) => frames.push(sample),
+                None if output.is_eos() => return fault("the stream ended"),
+                None => {
+                    return fault(format!(
+                        "no frame came for {} s after {number} pictures",
+                        PATIENCE.seconds()
+                    ));
+                }
+            }
+        }
+    }
+    let _ = input.end_of_stream();
+    while frames.len() < usize::try_from(PICTURES).unwrap_or(usize::MAX) {
+        let Some(sample) = output.try_pull_sample(PATIENCE) else { break };
+        frames.push(sample);
+    }
+    let seconds = begun.elapsed().as_secs_f64().max(1e-6);
+    judge(
+        job,
+        &picture,
+        &frames,
+        asked_before.unwrap_or(0),
+        f64::from(u32::try_from(PICTURES).unwrap_or(1)) / seconds,
+    )
+}
+
+fn judge(
+    job: &Job,
+    picture: &Picture,
+    frames: &[gst::Sample],
+    asked_before: u64,
+    speed: f64,
+) -> Result<Verdict, Fault> {
+    let count = frames.len() as u64;
+    if count + 1 < PICTURES {
+        return fault(format!("of {PICTURES} pictures {count} came out"));
+    }
+    let is_key = |sample: &gst::Sample| {
+        sample.buffer().is_some_and(|buffer| !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT))
+    };
+    if !frames.first().is_some_and(is_key) {
+        return fault("its first frame is no key frame");
+    }
+    let times: Vec<_> =
+        frames.iter().filter_map(|sample| sample.buffer().and_then(gst::BufferRef::pts)).collect();
+    if times.windows(2).any(|pair| pair[1] < pair[0]) {
+        return fault("it makes B-frames (they come in another order than they are shown), which add delay");
+    }
+    let mut seen = Vec::new();
+    if job.codec == "h264" {
+        let first = frames.first().and_then(|sample| sample.buffer()).and_then(|b| b.map_readable().ok());
+        let profile = h264_profile(first.as_deref().unwrap_or_default())?;
+        seen.push(profile.to_owned());
+    }
+    // A frame asked for while picture 15 goes in is picture 15 to 17; what was held back then came before.
+    let asked = usize::try_from(ASK_AT.max(asked_before)).unwrap_or(usize::MAX);
+    let within = frames.iter().enumerate().skip(usize::try_from(asked_before).unwrap_or(0));
+    let came = within.filter(|(_, sample)| is_key(sample)).map(|(index, _)| index).find(|index| *index > 0);
+    let keyframe_on_request =
+        came.is_some_and(|index| index <= asked + usize::try_from(KEYFRAME_WITHIN).unwrap_or(0));
+    seen.push(
+        if keyframe_on_request { "key frames on request" } else { "no key frames on request" }.to_owned(),
+    );
+    match decoded(job, frames)? {
+        Some(pictures) => {
+            let difference = picture.difference(&pictures);
+            if difference > MAX_DIFFERENCE {
+                return fault(format!(
+                    "its pictures are not what went in (they differ by {difference:.0} of 255)"
+                ));
+            }
+            seen.push("decodes".to_owned());
+        }
+        None => seen.push("not decoded, no decoder is installed".to_owned()),
+    }
+    Ok(Verdict { fault: None, seen, keyframe_on_request, speed })
+}
+
+/// The profile in words; an error when browsers do not take it, or the parameter sets are not in the key frame.
+fn h264_profile(frame: &[u8]) -> Result<&'static str, Fault> {
+    let units: Vec<&[u8]> = nal_units(frame).collect();
+    let of_kind =
+        |kind: u8| units.iter().position(|unit| unit.first().is_some_and(|byte| byte & 0x1f == kind));
+    let (Some(sps), Some(pps)) = (of_kind(7), of_kind(8)) else {
+        return fault("its key frames lack the parameter sets (SPS and PPS)");
+    };
+    if of_kind(5).is_some_and(|picture| picture < sps || picture < pps) {
+        return fault("its parameter sets come after the picture");
+    }
+    match units.get(sps) {
+        // profile_idc and the constraint flags: ITU-T H.264, 7.3.2.1.1 and A.2.1.1.
+        Some([_, 66, flags, ..]) if flags & 0x40 != 0 => Ok("constrained baseline"),
+        Some([_, 66, ..]) => fault("its profile is baseline without the constraint that browsers ask for"),
+        Some([_, profile, ..]) => fault(format!(
+            "its profile is {profile} and not 66, constrained baseline; Safari shows that black"
+        )),
+        _ => fault("its parameter sets are cut off"),
+    }
+}
+
+/// The NAL units of a byte stream (ITU-T H.264, annex B).
+fn nal_units(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let starts: Vec<usize> = stream
+        .windows(3)
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == [0, 0, 1])
+        .map(|(at, _)| at + 3)
+        .collect();
+    let ends: Vec<usize> =
+        starts.iter().skip(1).map(|next| next - 3).chain(std::iter::once(stream.len())).collect();
+    starts.into_iter().zip(ends).filter_map(|(start, end)| stream.get(start..end))
+}
+
+/// What a decoder makes of the frames: brightness, picture by picture. `None` when no decoder is installed.
+fn decoded(job: &Job, frames: &[gst::Sample]) -> Result<Option<Vec<Brightness>>, Fault> {
+    let decoders: &[&str] = match job.codec.as_str() {
+        "h264" => &["avdec_h264", "openh264dec"],
+        _ => &["vp8dec", "avdec_vp8"],
+    };
+    let Some(decoder) = decoders.iter().find(|name| has_element(name)) else { return Ok(None) };
+    let parse = if job.codec == "h264" { "h264parse ! " } else { "" };
+    let launch = format!(
+        "appsrc name=in format=time ! {parse}{decoder} ! videoconvert ! video/x-raw,format=I420 ! appsink name=out sync=false"
+    );
+    let pipeline = build("decoder", &launch)?;
+    let result = (|| {
+        let input = by_name::<gst_app::AppSrc>(&pipeline, "in")?;
+        let output = by_name::<gst_app::AppSink>(&pipeline, "out")?;
+        if pipeline.set_state(gst::State::Playing).is_err() {
+            return Ok(None);
+        }
+        for sample in frames {
+            if input.push_sample(sample).is_err() {
+                return fault("its frames cannot be decoded");
+            }
+        }
+        let _ = input.end_of_stream();
+        let mut pictures = Vec::new();
+        while let Some(sample) = output.try_pull_sample(PATIENCE) {
+            pictures.extend(Brightness::of(&sample));
+        }
+        if pictures.len() + 2 < frames.len() {
+            return fault(format!("of its {} frames {} can be decoded", frames.len(), pictures.len()));
+        }
+        Ok(Some(pictures))
+    })();
+    stop(&pipeline);
+    result
+}
+
+#[cfg(test)]
+mod tests;
