@@ -18,6 +18,7 @@ use self::rooms::Publishing;
 use crate::config::settings::{self as config, Settings, Source};
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
+use crate::link::Venue;
 use crate::media::camera::Camera;
 use crate::media::encoders::{self, Encoders, Prover};
 use crate::media::ice::Ice;
@@ -29,8 +30,9 @@ use crate::proto::negotiation::Codec;
 use crate::proto::room::{Limits, Rooms};
 use crate::server::tls::{Tls, TlsError};
 use crate::server::{self, Access, AccessError, ServerError, Site};
-use crate::status::Cameras;
+use crate::status::{Cameras, Uplinks};
 use crate::template::{TemplateError, Templates};
+use crate::uplink::Server;
 use crate::{publisher, systemd};
 
 /// Where templates are looked for beside the built-in ones; later ones win.
@@ -174,7 +176,8 @@ async fn serve(
     };
     let encoders = Arc::new(encoders(templates));
     foresee(&settings, &encoders);
-    let (enabled, mut tasks) = start_cameras(&settings, &encoders, &timeline, &publishing);
+    let uplinks = Uplinks::default();
+    let (enabled, mut tasks) = start_cameras(&settings, &encoders, &timeline, &uplinks, &publishing);
     let (tell_changes, changes) = server::room_changes();
     tasks.push(tokio::spawn(rooms::follow(changes, enabled, publishing)));
     let site = Site {
@@ -183,6 +186,7 @@ async fn serve(
         tls: tls.clone(),
         access: Arc::clone(&access),
         places,
+        uplinks,
         room_changes: Some(tell_changes),
         ..Site::new(hub, cameras)
     };
@@ -275,10 +279,12 @@ fn start_cameras(
     settings: &Settings,
     encoders: &Arc<Encoders>,
     timeline: &Timeline,
+    uplinks: &Uplinks,
     publishing: &Publishing,
 ) -> (Vec<Camera>, Vec<JoinHandle<()>>) {
     let mut tasks = Vec::new();
     let mut enabled = Vec::new();
+    let servers: Vec<Server> = settings.uplinks.iter().map(Server::new).collect();
     for configured in &settings.cameras {
         let (camera, task) = Camera::start(
             configured.clone(),
@@ -291,9 +297,13 @@ fn start_cameras(
         if !configured.enabled {
             continue;
         }
-        for room in &configured.rooms {
-            let Publishing { hub, places, stopping, .. } = publishing.clone();
-            tasks.push(tokio::spawn(publisher::run(camera.clone(), room.clone(), hub, places, stopping)));
+        let Publishing { hub, places, cameras, stopping } = publishing;
+        let here = configured.rooms.iter().map(|room| Venue::Room(hub.clone(), room.clone()));
+        let elsewhere = servers.iter().filter(|server| server.takes(&configured.name));
+        let elsewhere = elsewhere.map(|server| Venue::Uplink(server.uplink(configured, cameras, uplinks)));
+        for venue in here.chain(elsewhere) {
+            let (places, stopping) = (places.clone(), stopping.clone());
+            tasks.push(tokio::spawn(publisher::run(camera.clone(), venue, places, stopping)));
         }
         enabled.push(camera);
     }

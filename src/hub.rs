@@ -125,7 +125,7 @@ pub struct JoinRequest {
     pub key: Option<String>,
     /// Whether it keeps connections whose session number is unchanged.
     pub sessions: bool,
-    /// What it is; only cameras of this box are [`Kind::Camera`].
+    /// What it is; [`Kind::Camera`] is for this box's own cameras, and for those of others that showed the token.
     pub kind: Kind,
     /// What to call it on a page.
     pub title: Option<String>,
@@ -358,9 +358,10 @@ impl HubTask {
                 DropReason::NoSuchTarget => &counters.dropped_no_target,
                 DropReason::OutdatedRenewal | DropReason::TooManyRenewals => &counters.dropped_renewals,
                 DropReason::SeatQueueFull | DropReason::OutdatedMessage => &counters.dropped_seat_queue,
-                DropReason::NotAMember | DropReason::AlreadyAMember | DropReason::ReservedType => {
-                    &counters.dropped_invalid
-                }
+                DropReason::NotAMember
+                | DropReason::AlreadyAMember
+                | DropReason::ReservedType
+                | DropReason::BadStatus => &counters.dropped_invalid,
             }),
         }
     }

@@ -33,6 +33,10 @@ pub mod shutdown;
 #[cfg(feature = "media")]
 pub mod media;
 #[cfg(feature = "media")]
+pub mod uplink;
+#[cfg(feature = "media")]
+pub mod link;
+#[cfg(feature = "media")]
 pub mod session;
 #[cfg(feature = "media")]
 pub mod publisher;

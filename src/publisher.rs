@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::hub::{self, Delivery, Hub, JoinRequest};
+use crate::link::{Incoming, Receiver, Sender, Venue};
 use crate::media::camera::{Camera, Condition};
 use crate::places::{Full, Place, Places};
-use crate::proto::ids::{self, Kind, MemberId, Name};
-use crate::proto::message::{ClientMessage, ErrorCode, ServerMessage};
+use crate::proto::heard::Heard;
+use crate::proto::ids::{MemberId, Session as Number};
+use crate::proto::message::{ClientMessage, ErrorCode};
 use crate::proto::room::CloseReason;
 use crate::proto::roster::{Change, Roster};
 use crate::session::{Inbound, Session, Viewer};
@@ -26,25 +27,15 @@ const REJOIN: Duration = Duration::from_secs(1);
 /// Between two log lines about viewers who must wait: a crowd must not flood the log.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Keeps `camera` in the room `room` until `shutdown`, or until the room is gone; viewers take `places`.
-pub async fn run(camera: Camera, room: Name, hub: Hub, places: Places, mut shutdown: watch::Receiver<bool>) {
+/// Keeps `camera` in a room, here or elsewhere, until `shutdown`, or until a room here is gone; viewers take `places`.
+pub async fn run(camera: Camera, venue: Venue, places: Places, mut shutdown: watch::Receiver<bool>) {
     loop {
-        let request = JoinRequest {
-            room: Some(room.to_string()),
-            id: Some(MemberId::camera(&camera.settings().name).to_string()),
-            key: None,
-            sessions: true,
-            kind: Kind::Camera,
-            title: Some(camera.settings().title.clone()),
-            address: None,
-        };
-        let Some(membership) = hub.join(request).await else { return };
-        let (sender, receiver) = membership.split();
+        let Some((sender, receiver)) = venue.join(camera.settings()).await else { return };
         let publisher = Publisher {
             condition: camera.condition(),
             camera: camera.clone(),
-            room: room.clone(),
-            hub: sender,
+            room: venue.room().to_owned(),
+            link: sender,
             roster: Roster::new(),
             sessions: HashMap::new(),
             waiting: VecDeque::new(),
@@ -84,14 +75,13 @@ impl Ended {
 
 struct Publisher {
     camera: Camera,
-    room: Name,
+    room: String,
     condition: watch::Receiver<Condition>,
-    hub: hub::Sender,
+    link: Sender,
     roster: Roster,
-    /// With the tag of each, so that a session that ends late does not remove its successor.
-    sessions: HashMap<MemberId, (u64, Session, Place)>,
+    sessions: HashMap<MemberId, Entry>,
     /// Those for whom there was no place, first come, first served; at most as many as the room has members.
-    waiting: VecDeque<(MemberId, Option<ids::Session>)>,
+    waiting: VecDeque<(MemberId, Option<Number>)>,
     places: Places,
     /// When the log last said that somebody waits.
     warned: Option<Instant>,
@@ -99,13 +89,22 @@ struct Publisher {
     tasks: JoinSet<(MemberId, u64)>,
 }
 
+/// A session of ours.
+struct Entry {
+    /// So that a session that ends late does not remove its successor.
+    tag: u64,
+    number: Option<Number>,
+    session: Session,
+    place: Place,
+}
+
 impl Publisher {
-    async fn run(mut self, mut receiver: hub::Receiver, shutdown: &mut watch::Receiver<bool>) -> Ended {
+    async fn run(mut self, mut receiver: Receiver, shutdown: &mut watch::Receiver<bool>) -> Ended {
         let ended = loop {
             tokio::select! {
-                delivery = receiver.recv() => match delivery {
-                    Some(Delivery::Message(message)) => self.on_message(message).await,
-                    Some(Delivery::Close(reason)) => break Ended::by(reason),
+                incoming = receiver.recv() => match incoming {
+                    Some(Incoming::Heard(message)) => self.on_message(message).await,
+                    Some(Incoming::Close(reason)) => break Ended::by(reason),
                     None => break Ended::ForNow,
                 },
                 place = self.places.free(), if self.may_admit() => self.admit(place).await,
@@ -117,22 +116,23 @@ impl Publisher {
         // Sessions end in order when their handles go; each stops its own pipeline.
         self.sessions.clear();
         while self.tasks.join_next().await.is_some() {}
+        receiver.leave().await;
         ended
     }
 
-    async fn on_message(&mut self, message: ServerMessage) {
+    async fn on_message(&mut self, message: Heard) {
         match message {
-            ServerMessage::Info(info) => {
+            Heard::Info(info) => {
                 for change in self.roster.update(&info) {
                     self.apply(change).await;
                 }
             }
-            ServerMessage::Relay { kind, payload, from } => self.route(&kind, &payload, &from),
-            ServerMessage::Error(code, text) => {
+            Heard::Relay { kind, payload, from } => self.route(&kind, &payload, &from),
+            Heard::Error(code, text) => {
                 let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
                 warn!(camera, room; "camera {camera}: room {room} refused it: {code} {}", text.unwrap_or_default());
             }
-            ServerMessage::Pong(_) => {}
+            Heard::Pong(_) => {}
         }
     }
 
@@ -149,14 +149,14 @@ impl Publisher {
                     *waited = session;
                     return;
                 }
-                let own = self.sessions.get(&peer).map(|(.., place)| place.clone());
+                let own = self.sessions.get(&peer).map(|entry| entry.place.clone());
                 match own.map_or_else(|| self.places.take(self.sessions.len()), Ok) {
                     Ok(place) => {
-                        self.tell(&peer, &present).await;
+                        self.tell(&peer, session, &present).await;
                         self.start(peer, session, place);
                     }
                     Err(full) => {
-                        self.refuse(&peer, full, present).await;
+                        self.refuse(&peer, session, full, present).await;
                         self.waiting.push_back((peer, session));
                     }
                 }
@@ -165,7 +165,7 @@ impl Publisher {
     }
 
     /// Tells a viewer that it must wait, and for what.
-    async fn refuse(&mut self, peer: &MemberId, full: Full, present: Condition) {
+    async fn refuse(&mut self, peer: &MemberId, number: Option<Number>, full: Full, present: Condition) {
         let limit = match full {
             Full::Camera(places) => {
                 format!("{places} watch this camera already (sessions_per_camera in [limits])")
@@ -178,9 +178,9 @@ impl Publisher {
             self.warned = Some(Instant::now());
             warn!(camera, room, peer = peer.as_str(); "camera {camera}: {peer} must wait: {limit}");
         }
-        self.tell(peer, &Condition { reason: Some(reason.clone()), ..present }).await;
+        self.tell(peer, number, &Condition { reason: Some(reason.clone()), ..present }).await;
         let trouble = serde_json::json!({ "message": reason });
-        self.hub.send(ClientMessage::relay("trouble", &trouble, peer)).await;
+        self.link.send(ClientMessage::relay("trouble", &trouble, peer), number).await;
     }
 
     /// Whether somebody waits whom a free place would help.
@@ -192,16 +192,16 @@ impl Publisher {
     async fn admit(&mut self, place: Place) {
         let Some((peer, session)) = self.waiting.pop_front() else { return };
         let present = self.condition.borrow().clone();
-        self.tell(&peer, &present).await;
+        self.tell(&peer, session, &present).await;
         self.start(peer, session, place);
     }
 
-    fn start(&mut self, peer: MemberId, number: Option<ids::Session>, place: Place) {
+    fn start(&mut self, peer: MemberId, number: Option<Number>, place: Place) {
         static TAGS: AtomicU64 = AtomicU64::new(1);
         let tag = TAGS.fetch_add(1, Ordering::Relaxed);
         let viewer = Viewer { id: peer.clone(), number, tag };
-        let (session, task) = Session::new(self.camera.clone(), viewer, self.hub.clone());
-        self.sessions.insert(peer.clone(), (tag, session, place.clone()));
+        let (session, task) = Session::new(self.camera.clone(), viewer, self.link.clone());
+        self.sessions.insert(peer.clone(), Entry { tag, number, session, place: place.clone() });
         self.tasks.spawn(async move {
             task.await;
             // Only now its threads and descriptors are free.
@@ -211,7 +211,7 @@ impl Publisher {
     }
 
     fn forget(&mut self, viewer: &MemberId, tag: u64) {
-        if self.sessions.get(viewer).is_some_and(|(current, ..)| *current == tag) {
+        if self.sessions.get(viewer).is_some_and(|entry| entry.tag == tag) {
             self.sessions.remove(viewer);
         }
     }
@@ -229,8 +229,8 @@ impl Publisher {
             debug!(camera, room, peer = from.as_str(); "camera {camera}: a `{kind}` of {from} is not one; ignored");
             return;
         };
-        let Some((_, session, _)) = self.sessions.get(from) else { return };
-        if !session.send(message) {
+        let Some(entry) = self.sessions.get(from) else { return };
+        if !entry.session.send(message) {
             debug!(camera, room, peer = from.as_str(); "camera {camera}: {from} floods its session, or it has ended");
             self.sessions.remove(from);
         }
@@ -238,13 +238,14 @@ impl Publisher {
 
     async fn tell_all(&mut self) {
         let condition = self.condition.borrow_and_update().clone();
-        for viewer in self.sessions.keys() {
-            self.tell(viewer, &condition).await;
+        for (viewer, entry) in &self.sessions {
+            self.tell(viewer, entry.number, &condition).await;
         }
     }
 
-    async fn tell(&self, viewer: &MemberId, condition: &Condition) {
-        self.hub.send(ClientMessage::relay("state", condition, viewer)).await;
+    async fn tell(&self, viewer: &MemberId, number: Option<Number>, condition: &Condition) {
+        // One that is not told in time asks the API.
+        self.link.send(ClientMessage::relay("state", condition, viewer), number).await;
     }
 }
 

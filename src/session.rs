@@ -1,4 +1,4 @@
-//! One viewer of one camera: feeds the negotiation, and does what it says on the viewer's pipeline and the hub.
+//! One viewer of one camera: feeds the negotiation, and does what it says on the viewer's pipeline and the link.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, sleep_until};
 
-use crate::hub;
+use crate::link;
 use crate::media::MediaError;
 use crate::media::camera::{Attendance, Camera};
 use crate::media::fanout::Subscription;
@@ -61,9 +61,9 @@ pub struct Session {
 
 impl Session {
     /// The session's handle, and the future that runs it until it ends.
-    pub fn new(camera: Camera, viewer: Viewer, hub: hub::Sender) -> (Self, impl Future<Output = ()>) {
+    pub fn new(camera: Camera, viewer: Viewer, link: link::Sender) -> (Self, impl Future<Output = ()>) {
         let (inbox, messages) = mpsc::channel(INBOX);
-        (Self { inbox }, run(camera, viewer, hub, messages))
+        (Self { inbox }, run(camera, viewer, link, messages))
     }
 
     /// Hands a message on; `false` when the session has ended or is flooded.
@@ -73,7 +73,7 @@ impl Session {
     }
 }
 
-async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::Receiver<Inbound>) {
+async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc::Receiver<Inbound>) {
     let mut tracked = camera.sessions().begin();
     let (timeline, name) = (camera.timeline().clone(), format!("viewer-{}", viewer.tag));
     let made = spawn_blocking(move || Peer::new(&timeline, &name)).await;
@@ -90,7 +90,7 @@ async fn run(camera: Camera, viewer: Viewer, hub: hub::Sender, messages: mpsc::R
     let task = Task {
         camera,
         viewer,
-        hub,
+        link,
         negotiation,
         peer: Arc::clone(&peer),
         attendance: None,
@@ -126,7 +126,7 @@ struct Media {
 struct Task {
     camera: Camera,
     viewer: Viewer,
-    hub: hub::Sender,
+    link: link::Sender,
     negotiation: Negotiation,
     peer: Arc<Peer>,
     /// From the viewer's first word on: a page that shows another camera of the room never answers this one, and must
@@ -298,19 +298,23 @@ impl Task {
         self.tracked.ended("renewed");
         if let Some(session) = self.viewer.number {
             let target = self.viewer.id.clone();
-            self.hub.send(ClientMessage::Renew { target, session }).await;
+            self.link.send(ClientMessage::Renew { target, session }, Some(session)).await;
+        } else {
+            self.link.rebuild();
         }
         self.ended = true;
     }
 
     /// Tells the author of the page what was wrong with what it sent, or why there will be no picture. Bounded by what
     /// it sends: one for each description at most.
-    async fn complain(&self, message: &str) {
+    async fn complain(&mut self, message: &str) {
         self.send("trouble", &Trouble { message }).await;
     }
 
-    async fn send(&self, kind: &str, payload: &impl serde::Serialize) {
-        self.hub.send(ClientMessage::relay(kind, payload, &self.viewer.id)).await;
+    async fn send(&mut self, kind: &str, payload: &impl serde::Serialize) {
+        let message = ClientMessage::relay(kind, payload, &self.viewer.id);
+        // A connection of which a message is lost cannot be trusted.
+        self.ended |= !self.link.send(message, self.viewer.number).await;
     }
 
     fn warn(&self, what: &str) {

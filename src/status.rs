@@ -3,17 +3,19 @@
 pub mod sessions;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use self::sessions::Sessions;
 use crate::proto::ids::Name;
 
 /// Where a camera is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its device is not there.
@@ -176,6 +178,12 @@ impl Cameras {
         &self.inner.sessions
     }
 
+    /// One camera.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<CameraStatus> {
+        self.table().get(name).cloned()
+    }
+
     /// A counter that moves on every change, to wait on.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
@@ -208,6 +216,79 @@ impl Default for Cameras {
     }
 }
 
+/// The ways of cameras to other servers, for the metrics; a cheap handle, the same for every clone.
+#[derive(Debug, Clone, Default)]
+pub struct Uplinks {
+    list: Arc<Mutex<Vec<Arc<UplinkStatus>>>>,
+}
+
+impl Uplinks {
+    /// Adds the way of `camera` over `uplink`; there are as many as the settings say.
+    #[must_use]
+    pub fn add(&self, uplink: Name, camera: Name) -> Arc<UplinkStatus> {
+        let status = Arc::new(UplinkStatus {
+            uplink,
+            camera,
+            connected: AtomicBool::new(false),
+            ended: <[AtomicU64; UplinkStatus::ENDS.len()]>::default(),
+            dropped: AtomicU64::new(0),
+        });
+        self.lock().push(Arc::clone(&status));
+        status
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<UplinkStatus>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<UplinkStatus>>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The way of one camera to another server.
+#[derive(Debug)]
+pub struct UplinkStatus {
+    /// The uplink's name in the config.
+    pub uplink: Name,
+    /// The camera's name there.
+    pub camera: Name,
+    /// Whether it has a seat in the room now.
+    pub connected: AtomicBool,
+    ended: [AtomicU64; Self::ENDS.len()],
+    /// Messages of sessions that were too many while the socket was away, or whose session was over.
+    pub dropped: AtomicU64,
+}
+
+impl UplinkStatus {
+    /// Why connections end, or do not come about.
+    pub const ENDS: [&str; 9] = [
+        "unreachable",
+        "handshake",
+        "refused",
+        "taken",
+        "closed",
+        "broken",
+        "silent",
+        "forgotten",
+        "rebuild",
+    ];
+
+    /// A connection ended, or did not come about, for one of [`Self::ENDS`].
+    pub fn ended(&self, reason: &str) {
+        for (_, count) in Self::ENDS.iter().zip(&self.ended).filter(|(end, _)| **end == reason) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often, by reason.
+    pub fn ends(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Self::ENDS.into_iter().zip(&self.ended).map(|(reason, count)| (reason, count.load(Relaxed)))
+    }
+}
+
 fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -216,6 +297,19 @@ fn unix_millis() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ends_of_uplinks_are_counted_by_reason() {
+        let uplinks = Uplinks::default();
+        let name = |text| Name::new(text).unwrap();
+        let status = uplinks.add(name("hub"), name("door"));
+        status.ended("silent");
+        status.ended("no such reason");
+        assert_eq!(
+            uplinks.clone().list()[0].ends().filter(|end| end.1 > 0).collect::<Vec<_>>(),
+            [("silent", 1)]
+        );
+    }
 
     fn camera(name: &str, state: State) -> CameraStatus {
         CameraStatus {

@@ -378,7 +378,7 @@ mod tests {
         );
         assert!(templates.viewer("h264").unwrap().render(&values).unwrap().ends_with("pt=96"));
         let names: Vec<_> = templates.encoders("h264").iter().map(|encoder| encoder.name.as_str()).collect();
-        assert_eq!(names, ["x264enc", "openh264enc"], "the best first");
+        assert!(names.ends_with(&["x264enc", "openh264enc"]), "the CPU last, its best first: {names:?}");
         for template in templates.iter().filter(|template| template.kind != Kind::Viewer) {
             assert!(template.launch.contains(" name="), "the media code finds {} by that", template.name);
         }
@@ -554,7 +554,7 @@ mod tests {
         assert!(templates.encoder("x264enc").unwrap().launch.ends_with(" etc"));
         assert_eq!(templates.encoder("board").unwrap().launch, launch);
         let names: Vec<_> = templates.encoders("h264").iter().map(|encoder| encoder.name.as_str()).collect();
-        assert_eq!(names, ["openh264enc", "board", "x264enc"]);
+        assert!(names.ends_with(&["openh264enc", "board", "x264enc"]), "{names:?}");
 
         fs::write(etc.join("encoder/bad.pipeline"), "x").unwrap();
         let error = Templates::load(std::slice::from_ref(&etc)).unwrap_err();

@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::hub::Hub;
+use crate::link::Venue;
 use crate::media::camera::Camera;
 use crate::places::Places;
 use crate::publisher;
@@ -44,7 +45,8 @@ pub(super) async fn follow(
                         .cameras
                         .update(&camera.settings().name, |status| status.rooms.push(name.clone()));
                     let Publishing { hub, places, stopping, .. } = publishing.clone();
-                    tasks.spawn(publisher::run(camera.clone(), name.clone(), hub, places, stopping));
+                    let venue = Venue::Room(hub, name.clone());
+                    tasks.spawn(publisher::run(camera.clone(), venue, places, stopping));
                 }
             }
             RoomChange::Removed { name } => {

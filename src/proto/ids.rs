@@ -77,6 +77,13 @@ impl MemberId {
         Self(format!("{CAMERA_PREFIX}{name}"))
     }
 
+    /// The id under which the camera `name` of the box `box_name` joins the rooms of other servers. Names have no dot,
+    /// so no camera of the other box has it.
+    #[must_use]
+    pub fn remote_camera(box_name: &Name, name: &Name) -> Self {
+        Self(format!("{CAMERA_PREFIX}{box_name}.{name}"))
+    }
+
     /// Wraps an id that came from a server we joined, or one just made; `None` when it is empty, longer than
     /// [`MAX_ID`] bytes or has characters other than printable ASCII.
     #[must_use]
@@ -89,6 +96,13 @@ impl MemberId {
     #[must_use]
     pub fn is_camera(&self) -> bool {
         self.0.starts_with(CAMERA_PREFIX)
+    }
+
+    /// Whether this is [`Self::remote_camera`] of two names.
+    #[must_use]
+    pub fn is_remote_camera(&self) -> bool {
+        let names = self.0.strip_prefix(CAMERA_PREFIX).and_then(|names| names.split_once('.'));
+        names.is_some_and(|(one, other)| Name::new(one).is_ok() && Name::new(other).is_ok())
     }
 
     /// The portals rule: `you` is polite to `peer` when its id is the greater one. Ids are ASCII, so comparing
@@ -160,6 +174,16 @@ mod tests {
         assert!(browser.polite_to(&camera));
         assert!(!camera.polite_to(&browser));
         assert!(camera.is_camera() && !browser.is_camera());
+    }
+
+    #[test]
+    fn cameras_of_other_boxes_have_a_dot_in_their_ids() {
+        let name = |text| Name::new(text).unwrap();
+        let longest = MemberId::remote_camera(&name(&"x".repeat(MAX_NAME)), &name(&"y".repeat(MAX_NAME)));
+        assert!(longest.is_remote_camera() && longest.is_camera() && longest.as_str().len() <= MAX_ID);
+        for other in ["!door", "barn.door", "!barn.", "!.door", "!barn.front.door", "!Barn.door", "!"] {
+            assert!(!MemberId::new(other).unwrap().is_remote_camera(), "{other}");
+        }
     }
 
     #[test]

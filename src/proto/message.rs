@@ -31,6 +31,8 @@ pub enum ClientMessage {
         /// The number the sender has; an outdated one is ignored.
         session: Session,
     },
+    /// Our addition, `{"type":"camera-status","camera-status":{…}}`: how a camera of another box is, for this one's API.
+    Status(Box<RawValue>),
     /// For another member.
     Relay {
         /// The message's type: `description`, `candidate`, `quality`, or an application's own.
@@ -96,6 +98,7 @@ impl ClientMessage {
                     _ => Err(MessageError::BadPayload(kind)),
                 }
             }
+            "camera-status" if target.is_none() => Ok(Self::Status((*payload).to_owned())),
             reserved if RESERVED.contains(&reserved) => Err(MessageError::Reserved(kind)),
             _ => Ok(Self::Relay { kind, payload, target }),
         }
@@ -117,6 +120,7 @@ impl ClientMessage {
                 let number = serde_json::value::to_raw_value(session).unwrap_or_else(|_| null());
                 object("renew-session", Some(&number), Some(("target", target)))
             }
+            Self::Status(status) => object("camera-status", Some(status), None),
             Self::Relay { kind, payload, target } => {
                 object(kind, payload.0.as_deref(), target.as_ref().map(|id| ("target", id)))
             }
@@ -232,10 +236,12 @@ pub enum ErrorCode {
     RoomNotFound,
     /// The room, or the server, has as many members as it may.
     RoomFull,
-    /// The room needs a password or a token, and none came or a wrong one.
+    /// What the client asks for needs a password or a token, and none came or a wrong one.
     Unauthorized,
     /// Too many wrong ones came from this address; what came was not looked at.
     TooManyAttempts,
+    /// Another connection has the id that this camera needs, and the key of the seat was not shown.
+    IdTaken,
     /// A frame that is no [`ClientMessage`]; the error's message says why.
     BadMessage,
 }
@@ -250,6 +256,7 @@ impl ErrorCode {
             Self::RoomFull => "room_full",
             Self::Unauthorized => "unauthorized",
             Self::TooManyAttempts => "too_many_attempts",
+            Self::IdTaken => "id_taken",
             Self::BadMessage => "bad_message",
         }
     }

@@ -48,6 +48,7 @@
 
 pub mod ids;
 pub mod message;
+pub mod heard;
 pub mod negotiation;
 pub mod room;
 pub mod roster;

@@ -7,6 +7,7 @@
 mod events;
 mod members;
 mod places;
+mod refusal;
 mod seat;
 
 use std::collections::BTreeMap;
@@ -17,16 +18,22 @@ use serde::Serialize;
 pub use self::events::{CloseReason, DropReason, Input, Join, Output};
 use self::members::Room;
 use self::places::{Place, Places};
+use self::refusal::{
+    Refusal, bad_camera_id, id_taken, room_full, room_not_found, room_not_set, too_many_cameras,
+};
 use self::seat::Seat;
-use super::ids::{ConnId, Kind, MAX_NAME, MemberId, Name, RoomMode, Session};
-use super::message::{ClientMessage, ErrorCode, ServerMessage};
+pub use self::seat::Status;
+use super::ids::{ConnId, Kind, MemberId, Name, RoomMode, Session};
+use super::message::{ClientMessage, ServerMessage};
 
 /// What the rooms may hold, and for how long.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Members of one room, kept seats included. Cameras of this box always get in: the settings bound them, and
-    /// a crowd must not lock them out.
+    /// Members of one room, kept seats included. Cameras always get in: others bound them, and a crowd must not lock
+    /// them out.
     pub members_per_room: usize,
+    /// Cameras of other boxes in one room, kept seats included; the settings bound this box's own.
+    pub remote_cameras: usize,
     /// Rooms.
     pub rooms: usize,
     /// How long the seat of a client that opened with `sessions=1` outlives its connection.
@@ -43,6 +50,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             members_per_room: 1000,
+            // Two boxes with as many cameras as a box may have; no screen shows more.
+            remote_cameras: 128,
             rooms: 64,
             seat_kept: Duration::from_secs(10),
             // A camera's offer and its candidates are about a dozen messages and 10 kB.
@@ -87,6 +96,16 @@ pub struct MemberView {
     pub kind: Kind,
     /// What to call it on a page.
     pub title: Option<String>,
+    /// Whether it is a camera of another box.
+    pub remote: bool,
+    /// Whether its connection is lost, and its seat kept.
+    pub away: bool,
+    /// Since when it is there, or away.
+    #[serde(skip)]
+    pub since: Instant,
+    /// What a camera of another box says of itself; see [`ClientMessage::Status`].
+    #[serde(skip)]
+    pub status: Option<Status>,
 }
 
 /// All rooms of this server.
@@ -202,6 +221,9 @@ impl Rooms {
         let room = self.rooms.get(&name).ok_or_else(|| room_not_found(asked))?;
         let (id, claim) = self.grant(now, room, join);
         let holder = room.get(&id);
+        if join.is_remote_camera() {
+            self.admit_remote(room, join, &id)?;
+        }
         // Only an id that its holder yields may be taken. A fresh one that somebody has is not fresh.
         let taken = id == join.fresh_id && holder.is_some();
         let crowded =
@@ -212,9 +234,29 @@ impl Rooms {
         Ok((Place { room: name, id }, claim))
     }
 
+    /// Whether a camera of another box may sit down as `id`, which is what it was granted. Under another id than the one
+    /// it asks for nobody would know it, and every viewer would be told of it and then of its leaving.
+    fn admit_remote(&self, room: &Room, join: &Join, id: &MemberId) -> Result<(), Refusal> {
+        let asked = join.id.as_deref().unwrap_or_default();
+        if !MemberId::new(asked).is_some_and(|asked| asked.is_remote_camera()) {
+            return Err(bad_camera_id());
+        }
+        if id.as_str() != asked {
+            return Err(id_taken(asked));
+        }
+        let others = room.seats().filter(|seat| seat.is_remote_camera() && seat.id != *id).count();
+        if others >= self.limits.remote_cameras {
+            return Err(too_many_cameras(others));
+        }
+        Ok(())
+    }
+
     /// The id asked for if `join` may have it, else the fresh one.
     fn grant(&self, now: Instant, room: &Room, join: &Join) -> (MemberId, Claim) {
-        let may_have = |id: &MemberId| join.kind == Kind::Camera || !id.is_camera();
+        let may_have = |id: &MemberId| match join.kind {
+            Kind::Peer => !id.is_camera(),
+            Kind::Camera => join.address.is_none() || id.is_remote_camera(),
+        };
         let asked = join.id.as_deref().and_then(MemberId::new).filter(may_have);
         match asked.map(|id| (room.get(&id), id)) {
             Some((None, id)) => (id, Claim::New),
@@ -269,6 +311,7 @@ impl Rooms {
             ClientMessage::Renew { target, session } => {
                 room.renew(id, &target, session, now, &mut self.numbers)
             }
+            ClientMessage::Status(status) => room.report(id, status).into_iter().collect(),
             ClientMessage::Relay { kind, payload, target } => {
                 room.relay(id, target.as_ref(), kind, payload, &self.limits).into_iter().collect()
             }
@@ -285,7 +328,7 @@ impl Rooms {
     fn closed(&mut self, now: Instant, conn: ConnId) -> Vec<Output> {
         let until = now + self.limits.seat_kept;
         let seat = seat_of(&mut self.rooms, &self.places, conn);
-        if seat.is_some_and(|(room, id)| room.vacate(id, until)) {
+        if seat.is_some_and(|(room, id)| room.vacate(id, now, until)) {
             self.places.keep(conn, until);
             return Vec::new();
         }
@@ -331,24 +374,6 @@ enum Claim {
     New,
     /// The one it had, opened with its key.
     Own,
-}
-
-/// What a client did wrong, and the sentence for whoever reads its console.
-type Refusal = (ErrorCode, String);
-
-fn room_not_set() -> Refusal {
-    (ErrorCode::RoomNotSet, "no room was asked for; open the socket with `?room=NAME`".to_owned())
-}
-
-fn room_not_found(asked: &str) -> Refusal {
-    let shown: String = asked.chars().take(MAX_NAME).collect();
-    (ErrorCode::RoomNotFound, format!("there is no room `{shown}` here; `/api/rooms` lists those there are"))
-}
-
-fn room_full(name: &Name, members: usize) -> Refusal {
-    let why =
-        format!("room `{name}` has {members} members, as many as it may; try again when somebody has left");
-    (ErrorCode::RoomFull, why)
 }
 
 /// Numbers for pairs of members, each given out once.

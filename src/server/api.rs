@@ -1,11 +1,13 @@
 //! What programs read: cameras, rooms, health. Who may see some rooms only is shown these and no others.
 
+use serde::Serialize;
 use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::access::Caller;
 use super::answers::{hub_silent, reply_json, respond, text, unauthorized};
+use super::others::{self, OtherCamera};
 use super::{Context, metrics, rtc};
 use crate::proto::room::RoomView;
 use crate::status::{CameraStatus, State};
@@ -22,7 +24,7 @@ pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> 
     let site = &context.site;
     Some(match path {
         "/api/cameras" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
-        "/api/cameras" => reply_json(StatusCode::OK, &visible_cameras(caller, context)),
+        "/api/cameras" => cameras(caller, context).await,
         "/api/rooms" => match context.rooms().await {
             Some(rooms) if !opens_one_of(caller, &rooms) => unauthorized(caller, ANY_ROOM),
             Some(mut rooms) => {
@@ -49,6 +51,22 @@ pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> 
         ),
         _ => return None,
     })
+}
+
+/// This box's cameras, then those of other boxes.
+async fn cameras(caller: &Caller, context: &Context) -> Response {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Listed {
+        Own(CameraStatus),
+        Other(OtherCamera),
+    }
+    let own = visible_cameras(caller, context).into_iter().map(Listed::Own);
+    // Our own are listed also while the hub does not answer.
+    let mut rooms = context.rooms().await.unwrap_or_default();
+    rooms.retain(|room| caller.opens(&room.name));
+    let others = others::cameras(&rooms).into_iter().map(Listed::Other);
+    reply_json(StatusCode::OK, &own.chain(others).collect::<Vec<_>>())
 }
 
 /// Whether `caller` may be in any room at all.

@@ -1,6 +1,7 @@
 //! What the server counts, and `/metrics`.
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -10,7 +11,7 @@ use super::socket::End;
 use super::tls::Failure;
 use crate::proto::ids::Kind;
 use crate::status::sessions::{BUCKETS, STATES, Sessions};
-use crate::status::{RenditionStatus, State};
+use crate::status::{RenditionStatus, State, UplinkStatus};
 
 /// Counts since the start. Nothing is decided by them, so their order among each other does not matter.
 #[derive(Debug, Default)]
@@ -143,6 +144,8 @@ pub(super) async fn render(context: &Context) -> String {
         }
     }
 
+    page.uplinks(&site.uplinks.list());
+
     let cameras = site.cameras.list();
     page.head("portald_camera_state", "gauge", "1 for the state a camera is in, 0 for the others.");
     for camera in &cameras {
@@ -206,12 +209,51 @@ fn sessions(page: &mut Page, sessions: &Sessions) {
     page.line("portald_first_frame_seconds_count", &[], counts[BUCKETS.len()]);
 }
 
+impl UplinkStatus {
+    fn labels(&self) -> [(&'static str, &dyn Display); 2] {
+        [("uplink", &self.uplink), ("camera", &self.camera)]
+    }
+}
+
 #[derive(Default)]
 struct Page {
     text: String,
 }
 
 impl Page {
+    /// The ways of our cameras to other servers.
+    fn uplinks(&mut self, uplinks: &[Arc<UplinkStatus>]) {
+        if uplinks.is_empty() {
+            return;
+        }
+        let name = "portald_uplink_connected";
+        self.head(name, "gauge", "Whether a camera has its seat in a room of another server.");
+        for uplink in uplinks {
+            self.line(name, &uplink.labels(), u8::from(uplink.connected.load(Relaxed)));
+        }
+        let name = "portald_uplink_ended_total";
+        self.head(
+            name,
+            "counter",
+            "Connections to other servers that ended or did not come about, by reason.",
+        );
+        for uplink in uplinks {
+            for (reason, count) in uplink.ends() {
+                let [link, camera] = uplink.labels();
+                self.line(name, &[link, camera, ("reason", &reason)], count);
+            }
+        }
+        let name = "portald_uplink_dropped_total";
+        self.head(
+            name,
+            "counter",
+            "Messages not sent to another server: the socket was away, or their session over.",
+        );
+        for uplink in uplinks {
+            self.line(name, &uplink.labels(), uplink.dropped.load(Relaxed));
+        }
+    }
+
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");

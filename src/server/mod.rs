@@ -14,6 +14,7 @@ mod limits;
 mod linger;
 mod login;
 mod metrics;
+mod others;
 mod page;
 mod rate;
 mod refusals;
@@ -49,7 +50,7 @@ use crate::ice::IceServers;
 use crate::places::Places;
 use crate::proto::message::MAX_MESSAGE;
 use crate::proto::room::RoomView;
-use crate::status::Cameras;
+use crate::status::{Cameras, Uplinks};
 
 /// Everything a request can ask about.
 #[derive(Clone)]
@@ -58,6 +59,8 @@ pub struct Site {
     pub hub: Hub,
     /// What `/api/cameras` lists.
     pub cameras: Cameras,
+    /// The ways of this box's cameras to other servers, for the metrics.
+    pub uplinks: Uplinks,
     /// Where clients open their WebSocket, such as `/portal`.
     pub path: String,
     /// The STUN and TURN servers that pages should use.
@@ -81,6 +84,7 @@ impl Site {
         Self {
             hub,
             cameras,
+            uplinks: Uplinks::default(),
             path: config::Server::default().path,
             rtc: Arc::default(),
             tls: None,

@@ -52,6 +52,10 @@ const WRITE_BUFFER: usize = 1024 * 1024;
 /// Answers to malformed frames that wait for a slow client.
 const ANSWERS: usize = 16;
 
+/// How many times the messages of a viewer a camera of another box may send: it makes offers and candidates for each of
+/// its viewers, and after a restart they all come at once.
+const CAMERA_RATE: u32 = 16;
+
 /// What the client asks for with the address it connects to.
 #[derive(Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))] // Key and token are secrets: not for logs.
@@ -60,6 +64,8 @@ pub(super) struct Query {
     id: Option<String>,
     key: Option<String>,
     sessions: bool,
+    kind: Option<String>,
+    title: Option<String>,
     token: Option<String>,
 }
 
@@ -76,6 +82,8 @@ impl Query {
             id: get("id"),
             key: get("key"),
             sessions: get("sessions").is_some_and(|value| value == "1"),
+            kind: get("kind"),
+            title: get("title"),
             token: get("token"),
         }
     }
@@ -88,6 +96,11 @@ impl Query {
     /// The password or token that is shown.
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
+    }
+
+    /// Whether a camera of another box asks.
+    fn is_camera(&self) -> bool {
+        self.kind.as_deref() == Some("camera")
     }
 }
 
@@ -113,16 +126,26 @@ pub(super) fn upgrade(ws: Ws, query: Query, visit: Visit, caller: Caller, contex
         .on_upgrade(move |socket| run(socket, query, client, context))
 }
 
-/// Why `caller` may not have what it asks for, if so. Whoever names no room is told by the hub.
+/// What another box's camera lacks.
+const UPLINK_TOKEN: &str = "the uplink token of this box: the secret in the file of its uplink_token_file ([access]), \
+     which the other box names in its token_file ([uplink.NAME])";
+
+/// Why `caller` may not have what it asks for, if so. Whoever names no room is told by the hub; another box's camera needs
+/// the uplink token and nothing else.
 fn denied(query: &Query, caller: &Caller) -> Option<(ErrorCode, String)> {
-    if query.room().is_none_or(|room| caller.opens_asked(room)) {
+    let (allowed, needed) = if query.is_camera() {
+        (caller.is_uplink(), UPLINK_TOKEN)
+    } else {
+        (query.room().is_none_or(|room| caller.opens_asked(room)), "the room's password or token")
+    };
+    if allowed {
         return None;
     }
     let code = match caller.shown {
         Shown::TooMany(_) => ErrorCode::TooManyAttempts,
         Shown::Nothing | Shown::Right | Shown::Wrong => ErrorCode::Unauthorized,
     };
-    Some((code, unauthorized_in_words(caller, "the room's password or token").1))
+    Some((code, unauthorized_in_words(caller, needed).1))
 }
 
 /// Who is at the other end.
@@ -169,13 +192,15 @@ async fn talk(
         let _ = timeout(context.limits.write, sink.send(Message::text(error))).await;
         return End::Hub(CloseReason::Refused(*code));
     }
+    let is_camera = query.is_camera();
     let request = JoinRequest {
         room: query.room,
         id: query.id,
         key: query.key,
         sessions: query.sessions,
-        kind: Kind::Peer,
-        title: None,
+        kind: if is_camera { Kind::Camera } else { Kind::Peer },
+        // What members call themselves goes to everyone; only boxes that we know may say it at once.
+        title: query.title.filter(|_| is_camera),
         address: Some(client.address),
     };
     let Some(membership) = context.site.hub.join(request).await else {
@@ -184,7 +209,7 @@ async fn talk(
     let (to_hub, from_hub) = membership.split();
     let (to_client, answers) = mpsc::channel(ANSWERS);
     let end = tokio::select! {
-        end = listen(stream, &to_hub, &to_client, context) => end,
+        end = listen(stream, &to_hub, &to_client, is_camera, context) => end,
         end = tell(sink, from_hub, answers, context) => end,
         () = told_to_end(context.shutdown.clone()) => End::Shutdown,
     };
@@ -199,11 +224,14 @@ async fn listen(
     stream: &mut SplitStream<WebSocket>,
     hub: &Sender,
     client: &mpsc::Sender<ServerMessage>,
+    is_camera: bool,
     context: &Context,
 ) -> End {
     let limits = &context.limits;
     let counters = &context.counters;
-    let mut bucket = Bucket::new(limits.rate, limits.burst, limits.flood, Instant::now());
+    let times = if is_camera { CAMERA_RATE } else { 1 };
+    let (rate, burst) = (limits.rate.saturating_mul(times), limits.burst.saturating_mul(times));
+    let mut bucket = Bucket::new(rate, burst, limits.flood, Instant::now());
     loop {
         let frame = match timeout(limits.silence, stream.next()).await {
             Ok(Some(Ok(frame))) => frame,
@@ -302,6 +330,8 @@ mod tests {
             ..Query::default()
         };
         assert_eq!(query, expected);
+        let camera = Query::parse("kind=camera&title=Front+door&token=x");
+        assert!(camera.is_camera() && camera.title.as_deref() == Some("Front door"));
         assert_eq!(Query::parse(""), Query::default());
         assert!(!Query::parse("sessions=0&sessions=1").sessions);
         assert_eq!(Query::parse("room=&room=x").room, None);

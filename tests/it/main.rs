@@ -18,6 +18,7 @@ mod http;
 mod login;
 #[cfg(feature = "media")]
 mod media;
+mod remote;
 mod rooms;
 mod signalling;
 mod site;
@@ -25,5 +26,7 @@ mod tidy;
 mod tls;
 #[cfg(feature = "media")]
 mod turn;
+#[cfg(feature = "media")]
+mod uplink;
 #[cfg(feature = "media")]
 mod viewer;

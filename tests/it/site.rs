@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -83,6 +84,11 @@ impl Server {
         Self::with(Setup { limits, ..Setup::default() }).await
     }
 
+    /// One that lets in whom `access` does.
+    pub(crate) async fn guarded(limits: Limits, access: Access) -> Self {
+        Self::with(Setup { limits, access, ..Setup::default() }).await
+    }
+
     /// With a site that `change` makes of the plain one.
     pub(crate) async fn with_site(limits: Limits, change: impl FnOnce(Site) -> Site) -> Self {
         let setup = Setup { limits, ..Setup::default() };
@@ -144,6 +150,14 @@ impl Server {
         let url = format!("ws://{}/portal?{query}", self.address);
         let (socket, _) = wait("handshake", tokio_tungstenite::connect_async(url)).await?;
         Ok(Client { socket })
+    }
+
+    /// A client that shows a bearer token.
+    pub(crate) async fn connect_with(&self, query: &str, token: &str) -> Client {
+        let mut request = format!("ws://{}/portal?{query}", self.address).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let (socket, _) = wait("handshake", tokio_tungstenite::connect_async(request)).await.unwrap();
+        Client { socket }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {

@@ -36,7 +36,8 @@ pub struct Join {
     pub key: Option<String>,
     /// Whether it keeps connections whose session number is unchanged.
     pub sessions: bool,
-    /// What it is. [`Kind::Camera`] is for cameras of this box only: it opens the ids that start with `!`.
+    /// What it is. [`Kind::Camera`] opens the ids that start with `!`: for cameras of this box, and for those of other
+    /// boxes that whoever let them in has checked.
     pub kind: Kind,
     /// What to call it on a page; cut to 200 characters.
     pub title: Option<String>,
@@ -46,6 +47,13 @@ pub struct Join {
     pub fresh_id: MemberId,
     /// A fresh random secret, for a new seat of a `sessions` client.
     pub fresh_key: String,
+}
+
+impl Join {
+    /// Whether this is a camera of another box: one that comes from somewhere.
+    pub(super) fn is_remote_camera(&self) -> bool {
+        self.kind == Kind::Camera && self.address.is_some()
+    }
 }
 
 impl fmt::Debug for Join {
@@ -100,6 +108,8 @@ pub enum DropReason {
     NoSuchTarget,
     /// A type that only the server speaks.
     ReservedType,
+    /// A status that is too long, or of a member that is no camera of another box.
+    BadStatus,
     /// A renewal of a number that is no longer the pair's.
     OutdatedRenewal,
     /// Renewals faster than one a second.

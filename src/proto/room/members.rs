@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
 use std::time::Instant;
 
+use serde_json::value::RawValue;
+
 use super::super::ids::{ConnId, Kind, MemberId, RoomMode, Session};
 use super::super::message::{Info, Member, Payload, RESERVED, ServerMessage};
 use super::seat::{Holder, Seat};
@@ -85,8 +87,8 @@ impl Room {
     }
 
     /// The holder of a seat goes and may come back until then. `false`: nobody can come back to it.
-    pub(super) fn vacate(&mut self, id: &MemberId, until: Instant) -> bool {
-        self.get_mut(id).is_some_and(|seat| seat.vacate(until))
+    pub(super) fn vacate(&mut self, id: &MemberId, now: Instant, until: Instant) -> bool {
+        self.get_mut(id).is_some_and(|seat| seat.vacate(now, until))
     }
 
     /// The holder of a seat comes back through `conn`; returns who held it until now.
@@ -158,6 +160,12 @@ impl Room {
         self.pairs.0.insert(pair, numbers.draw());
         self.changed.extend([from.clone(), target.clone()]);
         self.settle(numbers)
+    }
+
+    /// A camera of another box says how it is.
+    pub(super) fn report(&mut self, id: &MemberId, status: Box<RawValue>) -> Option<Output> {
+        let taken = self.get_mut(id).is_some_and(|seat| seat.report(status));
+        (!taken).then_some(Output::Dropped(DropReason::BadStatus))
     }
 
     /// Passes a message of `from` on to `target`, if they see each other or are the same.

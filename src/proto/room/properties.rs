@@ -9,6 +9,8 @@ use super::super::message::{Info, Member, RESERVED};
 use super::*;
 
 const SEATS: usize = 6;
+/// Cameras of other boxes: fewer than there are ids for them.
+const REMOTE: usize = 1;
 const QUEUE: usize = 2;
 /// Two short messages fit, a long one does not.
 const BYTES: usize = 40;
@@ -42,6 +44,10 @@ enum Step {
     Close(usize),
     Leave(usize),
     Heard(usize),
+    Report {
+        from: usize,
+        long: bool,
+    },
     Relay {
         from: usize,
         to: usize,
@@ -80,6 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => n.clone().prop_map(Step::Close),
         1 => n.clone().prop_map(Step::Leave),
         1 => n.clone().prop_map(Step::Heard),
+        1 => (n.clone(), prop::bool::weighted(0.2)).prop_map(|(from, long)| Step::Report { from, long }),
         6 => (n.clone(), 0..IDS.len(), said, prop::bool::weighted(0.2))
             .prop_map(|(from, to, kind, long)| Step::Relay { from, to, kind, long }),
         2 => (n, 0..IDS.len(), prop::bool::weighted(0.2))
@@ -89,7 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The last is none.
-const IDS: [&str; 7] = ["ann", "bob", "cid", "!front", "!back", "\"odd\"", ""];
+const IDS: [&str; 9] = ["ann", "bob", "cid", "!front", "!back", "!barn.door", "!yard.gate", "\"odd\"", ""];
 const ROOMS: [(&str, RoomMode); 2] = [("wall", RoomMode::Wall), ("mesh", RoomMode::Mesh)];
 
 /// The rooms and what should be in them.
@@ -113,6 +120,8 @@ struct ModelSeat {
     address: Option<IpAddr>,
     heard: Instant,
     until: Instant,
+    /// Whether it has said, as a camera of another box, how it is.
+    reported: bool,
     /// What was said while it was away, and how many bytes that were.
     missed: Vec<(Session, MemberId, u64)>,
     missed_bytes: usize,
@@ -129,8 +138,13 @@ impl ModelSeat {
 
 impl World {
     fn new() -> Self {
-        let limits =
-            Limits { members_per_room: SEATS, seat_queue: QUEUE, seat_bytes: BYTES, ..Limits::default() };
+        let limits = Limits {
+            members_per_room: SEATS,
+            remote_cameras: REMOTE,
+            seat_queue: QUEUE,
+            seat_bytes: BYTES,
+            ..Limits::default()
+        };
         let mut rooms = Rooms::new(limits);
         for (name, mode) in ROOMS {
             rooms.add_room(Name::new(name).unwrap(), mode).unwrap();
@@ -157,11 +171,10 @@ impl World {
                         room: Some(ROOMS[*room].0.to_owned()),
                         id: asks.map(str::to_owned),
                         key,
-                        sessions: *sessions || *kind == Kind::Camera,
+                        sessions: *sessions || (*kind == Kind::Camera && *address == 0),
                         kind: *kind,
                         title: title.then(|| "title".to_owned()),
-                        address: (*address > 0 && *kind == Kind::Peer)
-                            .then(|| IpAddr::from([10, 0, 0, *address])),
+                        address: (*address > 0).then(|| IpAddr::from([10, 0, 0, *address])),
                         fresh_id: MemberId::new(format!("fresh-{conn}")).unwrap(),
                         fresh_key: format!("key-{conn}"),
                     },
@@ -175,6 +188,7 @@ impl World {
                 self.heard(conn);
                 assert!(self.rooms.handle(self.now, Input::Heard(ConnId(conn as u64))).is_empty());
             }
+            Step::Report { from, long } => self.report(*from, *long),
             Step::Relay { from, to, kind, long } => self.relay(*from, IDS[*to], kind, *long),
             Step::Renew { from, to, outdated } => self.renew(*from, IDS[*to], *outdated),
             Step::Wait { millis } => {
@@ -194,9 +208,22 @@ impl World {
         let conn = self.conns.len();
         self.conns.push(None);
         let asked = join.id.as_deref().and_then(MemberId::new);
-        let free = asked.as_ref().is_some_and(|id| {
-            (join.kind == Kind::Camera || !id.is_camera()) && !self.seats.contains_key(&(room, id.clone()))
-        });
+        let holder = asked.as_ref().and_then(|id| self.seats.get(&(room, id.clone())));
+        let remote = join.kind == Kind::Camera && join.address.is_some();
+        let may_have = |id: &MemberId| match join.kind {
+            Kind::Peer => !id.is_camera(),
+            Kind::Camera => !remote || id.is_remote_camera(),
+        };
+        let free = asked.as_ref().is_some_and(may_have) && holder.is_none();
+        let opened =
+            holder.is_some_and(|seat| seat.key.is_some() && seat.key == join.key && seat.kind == join.kind);
+        let is_remote = |seat: &ModelSeat| seat.kind == Kind::Camera && seat.address.is_some();
+        let others = |(place, seat): (&(usize, MemberId), &ModelSeat)| {
+            place.0 == room && is_remote(seat) && Some(&place.1) != asked.as_ref()
+        };
+        let welcome = (free || (opened && asked.as_ref().is_some_and(may_have)))
+            && self.seats.iter().filter(|entry| others(*entry)).count() < REMOTE;
+        let same_camera = holder.is_none_or(|seat| !is_remote(seat));
         let crowded = self.seats.keys().filter(|(in_room, _)| *in_room == room).count() >= SEATS;
 
         // The newcomer is told who it is by the first `info`; before that it is nobody in the model.
@@ -206,23 +233,27 @@ impl World {
             _ => None,
         });
         let Some(info) = told else {
-            assert!(crowded && join.kind == Kind::Peer, "refused without need: {join:?}");
+            let due = if remote { !welcome } else { crowded && join.kind == Kind::Peer };
+            assert!(due, "refused without need: {join:?}");
             assert!(matches!(outputs[..], [Output::Send(..), Output::Close(_, CloseReason::Refused(_))]));
             return;
         };
         assert!(Some(&info.id) == asked.as_ref() || info.id == join.fresh_id);
         assert!(join.kind == Kind::Camera || !info.id.is_camera(), "a peer with a camera's id");
+        assert!(!remote || welcome, "a camera of another box is where it may not be");
         let takes_over = self.seats.contains_key(&(room, info.id.clone()));
         assert!(!crowded || takes_over || join.kind == Kind::Camera, "one too many");
-        let own_camera = join.kind == Kind::Camera && asked.as_ref().is_some_and(MemberId::is_camera);
+        let own_camera = join.kind == Kind::Camera
+            && !remote
+            && same_camera
+            && asked.as_ref().is_some_and(MemberId::is_camera);
         let granted = Some(&info.id) == asked.as_ref();
         assert!(granted || !(free || own_camera), "an id was not granted");
 
         let place = (room, info.id.clone());
         let before = self.seats.remove(&place);
-        let own = before
-            .as_ref()
-            .is_some_and(|seat| seat.key.is_some() && seat.key == join.key && seat.kind == join.kind);
+        let own = opened && before.is_some();
+        let reported = own && before.as_ref().is_some_and(|seat| seat.reported);
         let mut replayed = Vec::new();
         let (mut since, mut renewals) = (self.now, 0);
         if let Some(seat) = before {
@@ -230,8 +261,11 @@ impl World {
                 (since, renewals) = (seat.since, seat.renewals);
             }
             let silent = self.now - seat.heard >= Duration::from_secs(6);
-            let yields =
-                seat.conn.is_some() && silent && seat.address.is_some() && seat.address == join.address;
+            let yields = seat.kind == Kind::Peer
+                && seat.conn.is_some()
+                && silent
+                && seat.address.is_some()
+                && seat.address == join.address;
             assert!(own || yields || own_camera, "an id was stolen");
             if let Some(old) = seat.conn {
                 let replaced = Output::Close(ConnId(old as u64), CloseReason::Replaced);
@@ -259,6 +293,7 @@ impl World {
                 address: join.address,
                 heard: self.now,
                 until: self.now,
+                reported,
                 missed: Vec::new(),
                 missed_bytes: 0,
                 since,
@@ -323,6 +358,19 @@ impl World {
         }
         let outputs = self.rooms.handle(self.now, Input::Message(ConnId(from as u64), message));
         assert_eq!(self.read(&outputs, None, &[]), expected);
+    }
+
+    fn report(&mut self, n: usize, long: bool) {
+        let from = self.pick(n);
+        let text = if long { "x".repeat(5000) } else { "live".to_owned() };
+        let status = serde_json::value::to_raw_value(&text).unwrap();
+        if let Some((room, info)) = self.heard(from) {
+            let seat = self.seats.get_mut(&(room, info.id)).unwrap();
+            seat.reported |= !long && seat.kind == Kind::Camera && seat.address.is_some();
+        }
+        let outputs =
+            self.rooms.handle(self.now, Input::Message(ConnId(from as u64), ClientMessage::Status(status)));
+        assert!(self.read(&outputs, None, &[]).is_empty());
     }
 
     fn renew(&mut self, n: usize, to: &str, outdated: bool) {
@@ -462,6 +510,21 @@ impl World {
             }
         }
         assert_eq!(self.rooms.len(), self.seats.len());
+        self.check_view();
+    }
+
+    /// What the API shows is the truth too, and no status is longer than it may be.
+    fn check_view(&self) {
+        for (number, (name, _)) in ROOMS.iter().enumerate() {
+            let view = self.rooms.view().into_iter().find(|room| room.name.as_str() == *name).unwrap();
+            for member in view.members {
+                let seat = &self.seats[&(number, member.name.clone())];
+                assert_eq!(member.away, seat.conn.is_none());
+                assert_eq!(member.remote, seat.kind == Kind::Camera && seat.address.is_some());
+                assert!(!member.remote || member.name.is_remote_camera());
+                assert_eq!(member.status.is_some(), seat.reported, "{}", member.name);
+            }
+        }
     }
 
     /// When all are gone nothing is left.

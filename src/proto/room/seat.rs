@@ -5,12 +5,16 @@ use std::mem;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
+
 use super::super::ids::{ConnId, Kind, MemberId, Session};
 use super::super::message::ServerMessage;
 use super::{DropReason, Join, Limits, MemberView, Output};
 
 /// Longest title, in characters. Each member's title goes to everyone who sees it.
 const MAX_TITLE: usize = 200;
+/// Longest status of a camera of another box, in bytes. Four renditions of two codecs have about 1 kB.
+const MAX_STATUS: usize = 4096;
 /// Renewals a member may make at once. A viewer of a wall renews each of its cameras after a change of network.
 const RENEWALS: u64 = 10;
 /// How long until it may make one more.
@@ -30,6 +34,9 @@ pub(super) struct Seat {
     key: Option<Key>,
     heard: Instant,
     holder: Holder,
+    /// Since when it has this holder.
+    since: Instant,
+    status: Option<Status>,
 }
 
 impl Seat {
@@ -45,7 +52,23 @@ impl Seat {
             key: join.sessions.then_some(Key { secret: join.fresh_key, told: false }),
             heard: now,
             holder: Holder::Here(conn),
+            since: now,
+            status: None,
         }
+    }
+
+    /// Whether it is a camera of another box.
+    pub(super) fn is_remote_camera(&self) -> bool {
+        self.kind == Kind::Camera && self.address.is_some()
+    }
+
+    /// What a camera of another box says of itself. `false`: this is none, or it says too much.
+    pub(super) fn report(&mut self, status: Box<RawValue>) -> bool {
+        let taken = self.is_remote_camera() && status.get().len() <= MAX_STATUS;
+        if taken {
+            self.status = Some(Status(status));
+        }
+        taken
     }
 
     /// Who has the seat.
@@ -87,17 +110,21 @@ impl Seat {
     /// Whether `join` may have this seat's id without its key. Only a connection can go silent: the holder of a
     /// kept seat has a key to come back with.
     pub(super) fn yields_to(&self, join: &Join, now: Instant, silent_after: Duration) -> bool {
-        // Only this process can ask for a camera's id, and then it is the same camera.
-        let same_camera = self.id.is_camera() && join.kind == Kind::Camera;
+        if self.id.is_camera() {
+            // Only this process can ask for the id of a camera of its own, and then it is the same camera. One of
+            // another box shows the key, or waits until nobody can come back to the seat.
+            return join.kind == Kind::Camera && !self.is_remote_camera() && !join.is_remote_camera();
+        }
         let same_address = self.address.is_some() && self.address == join.address;
         let silent = self.conn().is_some() && now.saturating_duration_since(self.heard) >= silent_after;
-        same_camera || (same_address && silent)
+        same_address && silent
     }
 
     /// Its holder goes and may come back until then. `false`: it has no key to come back with.
-    pub(super) fn vacate(&mut self, until: Instant) -> bool {
+    pub(super) fn vacate(&mut self, now: Instant, until: Instant) -> bool {
         let kept = self.key.is_some();
         if kept {
+            self.since = now;
             self.holder = Holder::Away(Away { until, queue: Vec::new(), bytes: 0, overflowed: false });
         }
         kept
@@ -109,6 +136,7 @@ impl Seat {
         self.key = self.key.take().filter(|_| join.sessions);
         self.address = join.address;
         self.heard = now;
+        self.since = now;
         mem::replace(&mut self.holder, Holder::Here(conn))
     }
 
@@ -139,9 +167,37 @@ impl Seat {
 
     /// The member as the API shows it.
     pub(super) fn view(&self) -> MemberView {
-        MemberView { name: self.id.clone(), kind: self.kind, title: self.title.clone() }
+        MemberView {
+            name: self.id.clone(),
+            kind: self.kind,
+            title: self.title.clone(),
+            remote: self.is_remote_camera(),
+            away: self.conn().is_none(),
+            since: self.since,
+            status: self.status.clone(),
+        }
     }
 }
+
+/// What a camera of another box last said of itself: at most 4 KiB of JSON, its form unchecked.
+#[derive(Debug, Clone)]
+pub struct Status(Box<RawValue>);
+
+impl Status {
+    /// The JSON.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Status {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for Status {}
 
 /// Who has a seat.
 #[derive(Debug)]

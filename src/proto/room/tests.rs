@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::value::RawValue;
 
-use super::super::message::{Info, Member, RESERVED};
+use super::super::message::{ErrorCode, Info, Member, RESERVED};
 use super::*;
 
 const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 7));
@@ -79,7 +79,7 @@ fn rosters_say_what_and_how_called() {
     assert_eq!(view[0].members[1].title.as_ref().unwrap().len(), 200);
     let json = serde_json::to_string(&view).unwrap();
     assert!(json.starts_with(
-        r#"[{"name":"home","mode":"wall","members":[{"id":"!front","kind":"camera","title":"Front door"}"#
+        r#"[{"name":"home","mode":"wall","members":[{"id":"!front","kind":"camera","title":"Front door","remote":false,"away":false}"#
     ));
 }
 
@@ -614,6 +614,67 @@ fn a_camera_always_gets_its_own_id() {
 }
 
 #[test]
+fn a_camera_of_another_box_has_a_dot_in_its_id_and_yields_it_to_its_key_only() {
+    let mut house = House::wall();
+    for bad in [None, Some("!front"), Some("barn.door"), Some("ann"), Some("!barn.front.door")] {
+        house.join(Join { id: bad.map(Into::into), ..remote("!barn.door") });
+        assert!(
+            matches!(house.closed()[..], [(_, CloseReason::Refused(ErrorCode::Unauthorized))]),
+            "{bad:?}"
+        );
+    }
+    let ann = house.join(viewer("ann"));
+    let door = house.join(remote("!barn.door"));
+    assert_eq!((house.sees(ann), house.sees(door)), (vec!["!barn.door"], vec!["ann"]));
+    let (key, session) = (house.key(door), house.session(ann, "!barn.door"));
+    house.wait(60.0);
+    house.join(remote("!barn.door"));
+    assert!(matches!(house.closed()[..], [(_, CloseReason::Refused(ErrorCode::IdTaken))]));
+    house.handle(Input::Closed(door));
+    house.join(remote("!barn.door"));
+    assert!(matches!(house.closed()[..], [(_, CloseReason::Refused(ErrorCode::IdTaken))]));
+    let back = house.join(Join { key: Some(key), ..remote("!barn.door") });
+    assert_eq!(house.session(ann, "!barn.door"), session, "nothing is rebuilt");
+    house.handle(Input::Leave(back));
+    assert_eq!(house.sees(ann), [""; 0]);
+    let newest = house.join(remote("!barn.door"));
+    assert_eq!(house.id(newest), "!barn.door");
+}
+
+#[test]
+fn a_camera_of_another_box_says_how_it_is_and_no_other_member_can() {
+    let mut house = House::wall();
+    let [own, door, ann] =
+        [house.join(camera("front")), house.join(remote("!barn.door")), house.join(viewer("ann"))];
+    let status = |text: &str| ClientMessage::Status(serde_json::value::to_raw_value(text).unwrap());
+    for (conn, text, taken) in
+        [(own, "x", false), (ann, "x", false), (door, "live", true), (door, &*"x".repeat(4096), false)]
+    {
+        let outputs = house.rooms.handle(house.now, Input::Message(conn, status(text)));
+        assert_eq!(outputs.is_empty(), taken, "{outputs:?}");
+    }
+    house.handle(Input::Closed(door));
+    let view = house.rooms.view();
+    let member = &view[0].members[0];
+    assert_eq!((member.name.as_str(), member.remote, member.away), ("!barn.door", true, true));
+    assert_eq!(member.status.as_ref().map(Status::get), Some("\"live\""));
+}
+
+#[test]
+fn cameras_of_other_boxes_are_limited() {
+    let mut house = House::wall();
+    let limits = Limits { remote_cameras: 2, ..Limits::default() };
+    house.rooms = Rooms::new(limits);
+    house.rooms.add_room(name("home"), RoomMode::Wall).unwrap();
+    for camera in ["!barn.a", "!barn.b", "!barn.c"] {
+        house.join(remote(camera));
+    }
+    assert!(matches!(house.closed()[..], [(_, CloseReason::Refused(ErrorCode::RoomFull))]));
+    let own = house.join(camera("front"));
+    assert_eq!(house.id(own), "!front");
+}
+
+#[test]
 fn leaving_keeps_no_seat_and_a_stock_client_leaves_by_closing() {
     let mut house = House::wall();
     let front = house.join(camera("front"));
@@ -830,6 +891,11 @@ fn stock(asked: &str) -> Join {
 
 fn camera(camera: &str) -> Join {
     Join { kind: Kind::Camera, address: None, ..viewer(&format!("!{camera}")) }
+}
+
+/// A camera of another box.
+fn remote(id: &str) -> Join {
+    Join { kind: Kind::Camera, ..viewer(id) }
 }
 
 fn id(text: &str) -> MemberId {

@@ -165,7 +165,6 @@ impl Caller {
     }
 
     /// Whether the caller is a box that adds its cameras.
-    #[allow(dead_code, reason = "uplinks ask it")]
     pub(in crate::server) fn is_uplink(&self) -> bool {
         self.knows(&Scope::Uplink)
     }

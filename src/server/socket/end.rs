@@ -34,7 +34,7 @@ pub(in crate::server) enum End {
 
 impl End {
     /// All of [`Self::label`].
-    pub(in crate::server) const LABELS: [&str; 17] = [
+    pub(in crate::server) const LABELS: [&str; 18] = [
         "left",
         "client",
         "protocol",
@@ -46,6 +46,7 @@ impl End {
         "room_not_found",
         "room_full",
         "unauthorized",
+        "id_taken",
         "too_many_attempts",
         "bad_message",
         "replaced",
