@@ -8,8 +8,12 @@ INSTALL := packaging/install-packages
 # Browser tests and benchmarks drive Debian's Chromium through one, and the relay that cameras are tried against needs
 # the other; nothing of npm is in the product.
 NODE_MODULES := tests/browser/node_modules/.package-lock.json tests/relay/node_modules/.package-lock.json
+# The driver of the fuzz targets, of a version that is known to work; kept as long as `target` is.
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ_ROOT := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
+CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 
-.PHONY: help demo build check test test-turn test-vm soak bench clean
+.PHONY: help demo build check test test-turn test-vm test-ws fuzz fuzz-min soak bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +45,19 @@ test-turn: ## pictures through a real TURN server (installs coturn, whose servic
 	$(INSTALL) build run turn
 	cargo test --locked --test it -- --ignored turn::
 
+test-ws: ## the WebSocket conformance suite Autobahn (needs root)
+	$(INSTALL) build ws
+	cargo build --locked --no-default-features --features echo --example ws_echo
+	tests/ws/run.sh $(abspath target/debug/examples/ws_echo)
+
+fuzz: $(CARGO_FUZZ) ## each fuzz target for FUZZ_SECONDS (60)
+	$(INSTALL) build fuzz
+	PORTALD_CARGO_FUZZ=$(abspath $(CARGO_FUZZ)) fuzz/run.sh
+
+fuzz-min: $(CARGO_FUZZ) ## keep in fuzz/corpus the fewest inputs that reach all that was reached
+	$(INSTALL) build fuzz
+	PORTALD_CARGO_FUZZ=$(abspath $(CARGO_FUZZ)) fuzz/run.sh --minimize
+
 soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
 	PORTALD_TEST_ROUNDS=10000 cargo test --locked --release --test it -- --exact churn::rounds --nocapture
 
@@ -48,9 +65,13 @@ bench: build $(NODE_MODULES) ## figures as a table, JSON and SVG in benches/out
 	cargo bench --locked --bench wall
 	cargo bench --locked --bench load
 
+$(CARGO_FUZZ):
+	$(INSTALL) build fuzz
+	cargo install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION) --root $(CARGO_FUZZ_ROOT)
+
 tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	$(INSTALL) test
 	cd tests/$* && npm ci --no-audit --no-fund
 
 clean: ## remove what was built
-	rm -rf target tests/browser/node_modules tests/relay/node_modules benches/out
+	rm -rf target fuzz/target tests/browser/node_modules tests/relay/node_modules benches/out

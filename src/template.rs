@@ -249,6 +249,10 @@ fn split(kind: Kind, text: &str) -> Result<(Headers, String, usize), (usize, Pro
     let (mut headers, mut launch, mut begin) = (Headers::new(), String::new(), 1);
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.trim();
+        // At a NUL a C library would end the line.
+        if let Some(found) = text.chars().find(|c| c.is_control() && *c != '\t') {
+            return Err((line, Problem::ControlCharacter { found }));
+        }
         if let Some(comment) = text.strip_prefix('#') {
             let Some((key, value)) = header(comment) else {
                 continue;

@@ -86,7 +86,11 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
+            // A name may have anything in it, even line ends.
+            Self::Variable(name) => {
+                let short: String = name.chars().take(100).flat_map(char::escape_debug).collect();
+                write!(f, "environment variable {short}")
+            }
         }
     }
 }

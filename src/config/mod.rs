@@ -57,6 +57,18 @@ pub fn load_with(
         Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(ConfigError::Read { file, error }),
     };
+    from_bytes(file, bytes, environment)
+}
+
+/// [`load_with`] when the file has been read: `bytes` is what is in `file`, which appears in messages only.
+///
+/// # Errors
+/// As [`load`], but for a file that cannot be read.
+pub fn from_bytes(
+    file: PathBuf,
+    bytes: Vec<u8>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Settings, ConfigError> {
     let (text, bad_byte) = match String::from_utf8(bytes) {
         Ok(text) => (text, None),
         Err(error) => {

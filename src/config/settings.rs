@@ -268,18 +268,25 @@ impl fmt::Display for Secret {
 ///
 /// Rather too much than too little: everything up to the *last* `@` goes (passwords hold `@` and `/`), whatever the
 /// scheme (it may be the mistake); and all after the host where a password is a parameter, as in `/user=a_password=b`.
+/// Only a path is left whole: a device may be called `Passport`.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
-    let (hidden, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
-    let lower = rest.to_ascii_lowercase();
-    let names_a_password =
-        ["pass", "pwd", "user", "token", "auth", "key="].iter().any(|word| lower.contains(word));
+    let (hidden, rest) = rest.rsplit_once('@').map_or(("", rest), |(hidden, rest)| (hidden, rest));
+    let names_a_password = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        ["pass", "pwd", "user", "token", "auth", "key="].iter().any(|word| lower.contains(word))
+    };
+    // An `@` within a parameter: what follows it is the rest of the password.
+    let in_parameter = hidden.contains(['/', '?']) && names_a_password(hidden);
+    let is_path = scheme.is_empty() && rest.starts_with('/') && !rest.contains('?');
     let rest = match rest.find(['/', '?']) {
-        Some(at) if names_a_password && !scheme.is_empty() => format!("{}***", &rest[..=at]),
+        _ if in_parameter => "***".to_owned(),
+        Some(at) if names_a_password(rest) && !is_path => format!("{}***", &rest[..=at]),
         _ => rest.to_owned(),
     };
     let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let hidden = if hidden.is_empty() || in_parameter { "" } else { "***@" };
     format!("{scheme}{hidden}{rest}")
 }
 
@@ -297,7 +304,11 @@ mod tests {
             ("rtsp://cam/user=admin_password=s3cret_channel=1", "rtsp://cam/***"),
             ("rtsp://cam/live?user=admin&pwd=s3cret", "rtsp://cam/***"),
             ("rtsp://cam/live", "rtsp://cam/live"),
+            ("rtsp://cam/live?user=admin&pwd=x@s3cret", "rtsp://***"),
+            ("rtsp:#//cam/live?user=admin&pwd=s3cret", "rtsp:#/***"),
+            ("/cam/live?user=admin&pwd=s3cret", "/***"),
             ("/dev/video0", "/dev/video0"),
+            ("/dev/v4l/by-id/usb-Passport", "/dev/v4l/by-id/usb-Passport"),
         ] {
             assert_eq!(redacted(url), shown);
             let source = Source::Rtsp(Secret::new(url));

@@ -74,7 +74,7 @@ impl ClientMessage {
             return Err(MessageError::TooLong(text.len()));
         }
         let mut fields: BTreeMap<String, Box<RawValue>> =
-            serde_json::from_str(text).map_err(|e| MessageError::NotJson(e.to_string()))?;
+            serde_json::from_str(text).map_err(|e| MessageError::NotJson(short(&e)))?;
         let string = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
         let kind = fields
             .get("type")
@@ -319,6 +319,11 @@ pub enum Quality {
     Auto,
 }
 
+/// At most 200 characters of it: of a frame that is one long text it would repeat all, escaped ten times as long.
+fn short(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(200).collect()
+}
+
 fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
@@ -365,6 +370,8 @@ mod tests {
         let parse = |text: &str| ClientMessage::parse(text).unwrap_err();
         assert!(matches!(parse("[]"), MessageError::NotJson(_)));
         assert!(matches!(parse("{"), MessageError::NotJson(_)));
+        let long = parse(&format!("\"{}\"", "x".repeat(MAX_MESSAGE - 2)));
+        assert!(long.to_string().len() < 300, "it repeats the frame");
         assert_eq!(parse("{}"), MessageError::NoType);
         assert_eq!(parse(r#"{"type":3}"#), MessageError::NoType);
         assert_eq!(parse(r#"{"type":"ping","ping":"x"}"#), MessageError::BadPayload("ping".into()));

@@ -69,8 +69,9 @@ impl<'a> Sdp<'a> {
     /// Cuts `text` into its sections.
     ///
     /// # Errors
-    /// A [`Defect`] when it is too long, has no or too many media lines, is not SDP, or holds control characters
-    /// (a NUL would end the string early for a C library, and then two programs read two descriptions).
+    /// A [`Defect`] when it is too long, has no or too many media lines, or is not SDP to the letter: GStreamer
+    /// reads leniently, and what it finds where we find nothing would get past our checks. It skips white space
+    /// before a line's letter and before an attribute's name, ends a line at CR, and the text at NUL.
     pub fn scan(text: &'a str) -> Result<Self, Defect> {
         if text.len() > MAX_SDP {
             return Err(Defect::TooLong);
@@ -83,6 +84,9 @@ impl<'a> Sdp<'a> {
         let mut session = Lines(Vec::new());
         let mut media: Vec<Media<'a>> = Vec::new();
         for line in lines(text) {
+            if !is_line(line) {
+                return Err(Defect::NotSdp);
+            }
             if let Some(rest) = line.strip_prefix("m=") {
                 if media.len() == MAX_MEDIA {
                     return Err(Defect::TooManyMedia);
@@ -271,13 +275,24 @@ pub fn with_mid(text: &str, old: &str, new: &str) -> String {
 /// `text` without its `a=candidate` lines, and without the line that says no more will come.
 #[must_use]
 pub fn without_candidates(text: &str) -> String {
-    let is_candidate = |line: &str| line.starts_with("a=candidate:") || line == "a=end-of-candidates";
+    let is_candidate = |line: &str| {
+        let name = line.strip_prefix("a=").and_then(|attribute| attribute.split(':').next());
+        name.is_some_and(|name| matches!(name.trim(), "candidate" | "end-of-candidates"))
+    };
     each_line(text, |line| is_candidate(line).then(String::new))
 }
 
 /// The lines of `text`, whichever way they end; empty ones left out.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty())
+}
+
+/// A small letter and `=` (RFC 8866 section 5); an attribute has its name right there.
+fn is_line(line: &str) -> bool {
+    let is_typed = matches!(line.as_bytes(), [b'a'..=b'z', b'=', ..]);
+    is_typed
+        && !line.contains('\r')
+        && !line.strip_prefix("a=").is_some_and(|rest| rest.starts_with([' ', '\t']))
 }
 
 /// Rewrites `text` line by line: `None` keeps a line, an empty one drops it.
@@ -380,6 +395,13 @@ mod tests {
             ("v=0\r\nm=video\r\n".into(), Defect::NotSdp),
             ("v=0\r\nm=video 70000 x 96\r\n".into(), Defect::NotSdp),
             (format!("{OFFER}a=x\0y\r\n"), Defect::NotSdp),
+            (format!("{OFFER} a=candidate:x\r\n"), Defect::NotSdp),
+            (format!("{OFFER}a= candidate:x\r\n"), Defect::NotSdp),
+            (format!("{OFFER}\ta=x\r\n"), Defect::NotSdp),
+            (format!("{OFFER}\ra=x\r\n"), Defect::NotSdp),
+            (format!("{OFFER}a=ice-ufrag:a\rb\r\n"), Defect::NotSdp),
+            (format!("{OFFER}A=x\r\n"), Defect::NotSdp),
+            (format!("{OFFER}x\r\n"), Defect::NotSdp),
             (format!("v=0\r\n{}", "m=video 9 x 96\r\n".repeat(MAX_MEDIA + 1)), Defect::TooManyMedia),
             (format!("{OFFER}{}", " ".repeat(MAX_SDP)), Defect::TooLong),
         ] {
@@ -400,6 +422,7 @@ mod tests {
         let out = without_candidates(CHROMIUM) + &without_candidates(FIREFOX);
         assert!(CHROMIUM.contains("a=candidate:") && FIREFOX.contains("a=end-of-candidates"));
         assert!(!out.contains("candidate"));
+        assert_eq!(without_candidates("a=candidate\r\na=candidates\r\n"), "a=candidates\r\n");
     }
 
     proptest! {

@@ -45,7 +45,7 @@ use self::refusals::{Reason, Refusals};
 pub use self::rooms::{RoomChange, room_changes};
 use self::tls::Tls;
 use crate::config::settings as config;
-use crate::hub::Hub;
+use crate::hub::{Hub, JoinRequest};
 use crate::ice::IceServers;
 use crate::places::Places;
 use crate::proto::message::MAX_MESSAGE;
@@ -219,6 +219,13 @@ pub async fn serve_within(
     if tokio::time::timeout(shutdown_limit, context.slots.all_free()).await.is_err() {
         log::warn!(sockets = context.slots.taken(); "some connections did not end in time");
     }
+}
+
+/// What a WebSocket opened with `?query` asks the hub for. For those who test how addresses are read.
+#[must_use]
+#[doc(hidden)]
+pub fn join_request(query: &str, address: IpAddr) -> JoinRequest {
+    socket::Query::parse(query).join_request(address)
 }
 
 /// What all connections share.

@@ -56,6 +56,11 @@ const ANSWERS: usize = 16;
 /// its viewers, and after a restart they all come at once.
 const CAMERA_RATE: u32 = 16;
 
+/// What a client asks for whose frames are to come back as they are: for the WebSocket conformance suite. No room can
+/// have this name.
+#[cfg(feature = "echo")]
+const ECHO_ROOM: &str = "!echo";
+
 /// What the client asks for with the address it connects to.
 #[derive(Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))] // Key and token are secrets: not for logs.
@@ -101,6 +106,21 @@ impl Query {
     /// Whether a camera of another box asks.
     fn is_camera(&self) -> bool {
         self.kind.as_deref() == Some("camera")
+    }
+
+    /// What that means to the hub.
+    pub(super) fn join_request(self, address: IpAddr) -> JoinRequest {
+        let is_camera = self.is_camera();
+        JoinRequest {
+            room: self.room,
+            id: self.id,
+            key: self.key,
+            sessions: self.sessions,
+            kind: if is_camera { Kind::Camera } else { Kind::Peer },
+            // What members call themselves goes to everyone; only boxes that we know may say it at once.
+            title: self.title.filter(|_| is_camera),
+            address: Some(address),
+        }
     }
 }
 
@@ -193,17 +213,11 @@ async fn talk(
         return End::Hub(CloseReason::Refused(*code));
     }
     let is_camera = query.is_camera();
-    let request = JoinRequest {
-        room: query.room,
-        id: query.id,
-        key: query.key,
-        sessions: query.sessions,
-        kind: if is_camera { Kind::Camera } else { Kind::Peer },
-        // What members call themselves goes to everyone; only boxes that we know may say it at once.
-        title: query.title.filter(|_| is_camera),
-        address: Some(client.address),
-    };
-    let Some(membership) = context.site.hub.join(request).await else {
+    #[cfg(feature = "echo")]
+    if query.room.as_deref() == Some(ECHO_ROOM) {
+        return echo(sink, stream, context).await;
+    }
+    let Some(membership) = context.site.hub.join(query.join_request(client.address)).await else {
         return End::HubGone;
     };
     let (to_hub, from_hub) = membership.split();
@@ -300,6 +314,28 @@ async fn tell(
             Ok(Ok(())) => {}
             Ok(Err(e)) => return fault(&e),
             Err(_) => return End::TooSlow,
+        }
+    }
+}
+
+/// Sends every text and binary frame back. Pings and closes are answered by tungstenite, here as everywhere.
+#[cfg(feature = "echo")]
+async fn echo(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    context: &Context,
+) -> End {
+    loop {
+        match timeout(context.limits.silence, stream.next()).await {
+            Ok(Some(Ok(frame))) if frame.is_close() => return End::Client,
+            Ok(Some(Ok(frame))) if frame.is_text() || frame.is_binary() => match sink.send(frame).await {
+                Ok(()) => {}
+                Err(e) => return fault(&e),
+            },
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(e))) => return fault(&e),
+            Ok(None) => return End::Client,
+            Err(_) => return End::Silent,
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum Problem {
     Rank { found: String },
     #[error("found the codec `{codec}`; a viewer template has its codec's name")]
     ViewerName { codec: String },
+    #[error("found the control character {found:?}; allowed: text, spaces, tabs and line ends")]
+    ControlCharacter { found: char },
     #[error("found no launch line")]
     NoLaunchLine,
     #[error("found the caps `{found}` at the begin of the launch line; allowed: an element")]
@@ -72,6 +74,7 @@ impl TemplateError {
             Problem::UnknownCodec { .. } => "other codecs are not sent to browsers yet".into(),
             Problem::Rank { .. } => "x264enc has 200: more is tried before it, less after it, 0 only when named".into(),
             Problem::ViewerName { codec } => format!("rename the file to `{codec}{ENDING}`"),
+            Problem::ControlCharacter { .. } => "save the file as plain text".into(),
             Problem::NoLaunchLine => "add the elements, separated by `!`, as for gst-launch-1.0; to leave an encoder out give it `# rank: 0`".into(),
             Problem::BeginsWithCaps { found } => {
                 format!("caps may stand before this already, and two in a row are no pipeline: write `capsfilter caps={found}`")

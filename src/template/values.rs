@@ -145,13 +145,11 @@ pub(super) enum Piece<'a> {
 pub(super) fn pieces(launch: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let (mut text, mut rest) = (0, 0);
-    while let Some(open) = launch[rest..].find('{').map(|at| rest + at) {
-        let Some(close) = launch[open..].find('}').map(|at| open + at) else {
-            break;
-        };
-        let name = &launch[open + 1..close];
-        if !name.contains([' ', ',']) {
-            pieces.extend([Piece::Text(&launch[text..open]), Piece::Placeholder(name)]);
+    while let Some(close) = launch[rest..].find('}').map(|at| rest + at) {
+        // The last brace before it: a list may hold a placeholder, and a forgotten `}` must not hide one.
+        let name = launch[rest..close].rfind('{').map(|at| &launch[rest + at + 1..close]);
+        if let Some(name) = name.filter(|name| !name.contains([' ', ','])) {
+            pieces.extend([Piece::Text(&launch[text..close - name.len() - 1]), Piece::Placeholder(name)]);
             text = close + 1;
         }
         rest = close + 1;

@@ -18,6 +18,7 @@ mod http;
 mod login;
 #[cfg(feature = "media")]
 mod media;
+mod regressions;
 mod remote;
 mod rooms;
 mod signalling;

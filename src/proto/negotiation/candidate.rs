@@ -68,7 +68,9 @@ impl RemoteCandidate {
             ["ufrag", ufrag] => Some((*ufrag).to_owned()),
             _ => None,
         });
-        Ok(Self { text: text.to_owned(), ufrag })
+        // As RFC 8839 has it: GStreamer and libnice split at each single space, and with two in a row would take
+        // another word for the address (and look it up, when it is none).
+        Ok(Self { text: words.join(" "), ufrag })
     }
 }
 
@@ -109,6 +111,7 @@ mod tests {
         }
         assert_eq!(read(UDP).unwrap().ufrag.as_deref(), Some("t/PJ"));
         assert_eq!(read(&format!("a={UDP}")).unwrap().text, UDP);
+        assert_eq!(read(&format!("  {}  ", UDP.replace(' ', "  "))).unwrap().text, UDP);
     }
 
     #[test]
