@@ -1,5 +1,6 @@
 //! `portald run`: starts everything in order, and ends it in order.
 
+mod cameras;
 mod rooms;
 
 use std::fmt::Display;
@@ -14,12 +15,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
+use self::cameras::Stage;
 use self::rooms::Publishing;
 use crate::config::settings::{self as config, Settings, Source};
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
-use crate::link::Venue;
-use crate::media::camera::Camera;
 use crate::media::encoders::{self, Encoders, Prover};
 use crate::media::ice::Ice;
 use crate::media::plan::{self, CapturePlan, Rendition};
@@ -31,9 +31,10 @@ use crate::proto::room::{Limits, Rooms};
 use crate::server::tls::{Tls, TlsError};
 use crate::server::{self, Access, AccessError, ServerError, Site};
 use crate::status::{Cameras, Uplinks};
+use crate::stills::Stills;
 use crate::template::{TemplateError, Templates};
 use crate::uplink::Server;
-use crate::{publisher, systemd};
+use crate::{found, systemd};
 
 /// Where templates are looked for beside the built-in ones; later ones win.
 const TEMPLATE_DIRS: [&str; 2] = ["/usr/share/portald/pipelines", "/etc/portald/pipelines"];
@@ -109,6 +110,9 @@ fn foresee(settings: &Settings, encoders: &Arc<Encoders>) {
     drop(spawn_blocking(move || {
         for camera in cameras {
             for rendition in [Rendition::Main, Rendition::Sub] {
+                if rendition == Rendition::Main && matches!(camera.source, Source::Rtsp(_)) {
+                    continue; // most are passed on as they are
+                }
                 // What cannot be encoded is said when somebody watches.
                 let _ =
                     plan::encoding(&camera, &CapturePlan::wished(&camera), rendition, Codec::H264, &encoders);
@@ -153,7 +157,8 @@ async fn serve(
         let timeline = timeline.clone();
         spawn_blocking(move || peer::warm_up(&timeline))
     };
-    if settings.cameras.is_empty() {
+    let finds = settings.cameras.is_empty();
+    if finds {
         find_cameras(&mut settings, demo).await;
     }
 
@@ -177,9 +182,24 @@ async fn serve(
     let encoders = Arc::new(encoders(templates));
     foresee(&settings, &encoders);
     let uplinks = Uplinks::default();
-    let (enabled, mut tasks) = start_cameras(&settings, &encoders, &timeline, &uplinks, &publishing);
+    let stills = Stills::default();
+    let stage = Stage {
+        encoders,
+        timeline,
+        stills: stills.clone(),
+        servers: settings.uplinks.iter().map(Server::new).collect(),
+        uplinks: uplinks.clone(),
+        publishing: publishing.clone(),
+        enabled: Arc::default(),
+    };
+    let mut tasks: Vec<_> = settings.cameras.iter().flat_map(|camera| stage.start(camera)).collect();
     let (tell_changes, changes) = server::room_changes();
-    tasks.push(tokio::spawn(rooms::follow(changes, enabled, publishing)));
+    tasks.push(tokio::spawn(rooms::follow(changes, Arc::clone(&stage.enabled), publishing)));
+    if finds {
+        tasks.push(tokio::spawn(found::follow(settings.clone(), stopping.clone(), move |camera| {
+            stage.start(camera)
+        })));
+    }
     let site = Site {
         path: settings.server.path.clone(),
         rtc: Arc::clone(&ice),
@@ -187,6 +207,7 @@ async fn serve(
         access: Arc::clone(&access),
         places,
         uplinks,
+        stills,
         room_changes: Some(tell_changes),
         ..Site::new(hub, cameras)
     };
@@ -244,12 +265,7 @@ async fn reload(tls: Option<Arc<Tls>>, access: Arc<Access>, ice: Arc<IceServers>
 async fn find_cameras(settings: &mut Settings, demo: bool) {
     let devices = spawn_blocking(probe::devices).await.unwrap_or_default();
     for device in devices {
-        let Ok(name) = Name::new(device.name.clone()) else { continue };
-        let camera = name.as_str();
-        info!(camera; "camera {camera}: found {} at {}", device.title, device.path.display());
-        let mut found = settings.found_camera(name, Source::V4l2(device.path));
-        found.title = device.title;
-        settings.cameras.push(found);
+        settings.cameras.extend(found::camera(settings, device));
     }
     if demo {
         for (name, title, pattern) in
@@ -264,7 +280,7 @@ async fn find_cameras(settings: &mut Settings, demo: bool) {
     }
     if settings.cameras.is_empty() {
         warn!(
-            "no camera is configured and none was found: add a [camera.NAME] table to the configuration, or plug one in and start portald again"
+            "no camera is configured and none was found: plug one in, or add a [camera.NAME] table to the configuration"
         );
     }
 }
@@ -272,42 +288,6 @@ async fn find_cameras(settings: &mut Settings, demo: bool) {
 /// What the rooms may hold, of what is configured.
 fn room_limits(limits: &config::Limits) -> Limits {
     Limits { members_per_room: limits.sockets_per_room, rooms: limits.rooms, ..Limits::default() }
-}
-
-/// Supervisors and publishers, which end with `publishing.stopping`; and the cameras that are enabled.
-fn start_cameras(
-    settings: &Settings,
-    encoders: &Arc<Encoders>,
-    timeline: &Timeline,
-    uplinks: &Uplinks,
-    publishing: &Publishing,
-) -> (Vec<Camera>, Vec<JoinHandle<()>>) {
-    let mut tasks = Vec::new();
-    let mut enabled = Vec::new();
-    let servers: Vec<Server> = settings.uplinks.iter().map(Server::new).collect();
-    for configured in &settings.cameras {
-        let (camera, task) = Camera::start(
-            configured.clone(),
-            Arc::clone(encoders),
-            timeline.clone(),
-            publishing.cameras.clone(),
-            publishing.stopping.clone(),
-        );
-        tasks.push(task);
-        if !configured.enabled {
-            continue;
-        }
-        let Publishing { hub, places, cameras, stopping } = publishing;
-        let here = configured.rooms.iter().map(|room| Venue::Room(hub.clone(), room.clone()));
-        let elsewhere = servers.iter().filter(|server| server.takes(&configured.name));
-        let elsewhere = elsewhere.map(|server| Venue::Uplink(server.uplink(configured, cameras, uplinks)));
-        for venue in here.chain(elsewhere) {
-            let (places, stopping) = (places.clone(), stopping.clone());
-            tasks.push(tokio::spawn(publisher::run(camera.clone(), venue, places, stopping)));
-        }
-        enabled.push(camera);
-    }
-    (enabled, tasks)
 }
 
 /// Says where the wall is.

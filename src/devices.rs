@@ -7,20 +7,30 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::Wish;
 use crate::daemon::{self, StartError};
 use crate::media::encode::Recipe;
 use crate::media::encoders::Encoders;
 use crate::media::probe::{self, Device};
 use crate::media::proof::{self, Job, Verdict};
 use crate::media::{Timeline, has_element};
+use crate::modes;
 use crate::proto::negotiation::Codec;
 use crate::template::{Template, Values};
 
 /// Everything found.
 #[derive(Debug, Serialize)]
 struct Found {
-    cameras: Vec<Device>,
+    cameras: Vec<CameraFound>,
     encoders: Vec<EncoderFound>,
+}
+
+#[derive(Debug, Serialize)]
+struct CameraFound {
+    #[serde(flatten)]
+    device: Device,
+    /// What would be chosen for 1280x720 at 30 fps, and why.
+    choice: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,7 +59,9 @@ pub fn list(json: bool) -> Result<String, StartError> {
     let all = codecs
         .flat_map(|codec| known.templates().encoders(codec.as_str()).into_iter().map(move |e| (codec, e)));
     let encoders = all.map(|(codec, template)| encoder(codec, template, &known)).collect();
-    let cameras = probe::devices();
+    let choice = |device: &Device| Some(modes::choose(&device.modes, &Wish::default(), true)?.reason);
+    let found = probe::devices().into_iter();
+    let cameras = found.map(|device| CameraFound { choice: choice(&device), device }).collect();
     let found = Found { cameras, encoders };
     if json {
         return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
@@ -101,10 +113,13 @@ fn in_words(found: &Found) -> String {
     if found.cameras.is_empty() {
         text.push_str("no V4L2 camera found (a test camera is always there: source = \"test\")\n");
     }
-    for camera in &found.cameras {
-        let Device { name, title, path, node, modes } = camera;
+    for CameraFound { device, choice } in &found.cameras {
+        let Device { name, title, path, node, modes } = device;
         let _ = writeln!(text, "camera {name}: {title}\n  source = \"{}\"", path.display());
         let _ = writeln!(text, "  now {}", node.display());
+        if let Some(choice) = choice {
+            let _ = writeln!(text, "  takes {choice}");
+        }
         for mode in modes {
             let _ = writeln!(text, "  {mode}");
         }

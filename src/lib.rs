@@ -25,8 +25,13 @@ pub mod config;
 pub mod modes;
 pub mod template;
 pub mod hub;
+pub mod fault;
+pub mod identity;
+pub mod hotplug;
 pub mod places;
+pub mod quality;
 pub mod status;
+pub mod stills;
 pub mod ice;
 pub mod server;
 pub mod shutdown;
@@ -44,6 +49,8 @@ pub mod log;
 pub mod systemd;
 #[cfg(feature = "media")]
 pub mod devices;
+#[cfg(feature = "media")]
+mod found;
 #[cfg(feature = "media")]
 pub mod daemon;
 #[cfg(feature = "media")]

@@ -50,7 +50,7 @@ pub enum Format {
     Raw(String),
     /// Each picture a JPEG.
     Mjpeg,
-    /// H.264 made by the camera. Never chosen here: it gives no key frame on demand, and often has B-frames.
+    /// H.264 made by the camera, which is passed on as it is.
     H264,
 }
 
@@ -106,14 +106,21 @@ impl SizeRange {
     }
 }
 
-/// The best of `offers`, or `None` when there is none but H.264.
+/// The best of `offers`, or `None` when there is none. H.264 is taken if `takes_h264` and it is just what is wished for,
+/// since nobody can scale it without encoding it again; else only where nothing else is offered.
 #[must_use]
-pub fn choose(offers: &[Mode], wish: &Wish) -> Option<Choice> {
-    let best = offers
-        .iter()
-        .filter(|mode| mode.format != Format::H264 && mode.width > 0 && mode.height > 0)
-        .filter_map(|mode| Some(Candidate { mode, rate: best_rate(&mode.framerates, wish)? }))
-        .min_by_key(|candidate| candidate.cost(wish))?;
+pub fn choose(offers: &[Mode], wish: &Wish, takes_h264: bool) -> Option<Choice> {
+    let candidates = || {
+        let modes = offers.iter().filter(|mode| mode.width > 0 && mode.height > 0);
+        modes.filter_map(|mode| Some(Candidate { mode, rate: best_rate(&mode.framerates, wish)? }))
+    };
+    let fits = |candidate: &Candidate<'_>| {
+        let Mode { format, width, height, .. } = candidate.mode;
+        let as_wished = (*width, *height) == (wish.width, wish.height) && reaches(candidate.rate, wish);
+        *format != Format::H264 || (takes_h264 && as_wished)
+    };
+    let best_of = |a: &Candidate<'_>, b: &Candidate<'_>| a.cost(wish).cmp(&b.cost(wish));
+    let best = candidates().filter(fits).min_by(best_of).or_else(|| candidates().min_by(best_of))?;
     let Mode { format, width, height, .. } = best.mode;
     Some(Choice {
         format: format.clone(),
@@ -158,16 +165,21 @@ fn thousandths(cost: f64) -> u64 {
     (cost * 1000.0).round() as u64
 }
 
-/// The less, the less work: NV12 and I420 are what encoders take; other raw formats are converted; a JPEG is decoded.
+/// The less, the less work: H.264 is passed on; NV12 and I420 are what encoders take; other raw formats are converted; a
+/// JPEG is decoded.
 fn preference(format: &Format) -> u32 {
     match format {
-        Format::Raw(name) if name == "NV12" || name == "I420" => 0,
-        // An infrared sensor, or a colour camera's mode without colours.
-        Format::Raw(name) if name.starts_with("GRAY") => 4,
-        Format::Raw(_) => 1,
-        Format::Mjpeg => 2,
-        Format::H264 => 3,
+        Format::H264 => 0,
+        Format::Raw(name) if name == "NV12" || name == "I420" => 1,
+        Format::Raw(_) if !is_gray(format) => 2,
+        Format::Mjpeg => 3,
+        Format::Raw(_) => 4,
     }
+}
+
+/// An infrared sensor, or a colour camera's mode without colours.
+fn is_gray(format: &Format) -> bool {
+    matches!(format, Format::Raw(name) if name.starts_with("GRAY"))
 }
 
 /// The slowest rate that reaches the wish, else the fastest.
@@ -242,6 +254,10 @@ fn reason(best: &Candidate<'_>, offers: &[Mode], wish: &Wish) -> String {
     }
     if why.is_empty() {
         why.push("as wished for".into());
+    }
+    if *format == Format::H264 {
+        let others = offers.iter().any(|mode| mode.format != Format::H264);
+        why.push(if others { "the camera encodes it itself" } else { "it offers nothing else" }.into());
     }
     format!("{width}x{height} at {n}/{d} as {}: {}", format_name(format), why.join("; "))
 }
@@ -327,7 +343,7 @@ mod tests {
 
     #[track_caller]
     fn check(offers: &[Mode], wish: Wish, reason: &str) {
-        let choice = choose(offers, &wish).unwrap();
+        let choice = choose(offers, &wish, false).unwrap();
         assert_eq!(choice.reason, reason);
         let begin =
             format!("{}x{} at {}/{}", choice.width, choice.height, choice.framerate.0, choice.framerate.1);
@@ -417,16 +433,34 @@ mod tests {
     }
 
     #[test]
-    fn h264_is_never_chosen_and_nonsense_is_survived() {
-        assert_eq!(choose(&[mode("H264", 1280, 720, &[30])], &wish(1280, 720, 30)), None);
-        assert_eq!(choose(&[], &wish(1280, 720, 30)), None);
+    fn h264_is_taken_where_it_is_just_what_is_wished_for_or_all_there_is() {
+        let reason = |offers: &[Mode], wish: Wish| choose(offers, &wish, true).unwrap().reason;
+        let as_wished = "as wished for; the camera encodes it itself";
+        assert_eq!(reason(&c920(), wish(1280, 720, 30)), format!("1280x720 at 30/1 as H.264: {as_wished}"));
+        assert_eq!(reason(&c920(), wish(640, 480, 30)), format!("640x480 at 30/1 as H.264: {as_wished}"));
+        let other = wish(1366, 768, 30);
+        assert!(reason(&c920(), other).starts_with("1280x720 at 30/1 as MJPEG: the nearest"));
+        assert!(
+            reason(&c920(), wish(1280, 720, 60))
+                .starts_with("1280x720 at 30/1 as MJPEG: no more than 30 fps")
+        );
+        let only = [mode("H264", 1280, 720, &[30])];
+        for (offers, wished, takes) in [(&only, other, true), (&only, wish(1280, 720, 30), false)] {
+            let choice = choose(offers, &wished, takes).unwrap();
+            assert!(choice.reason.ends_with("it offers nothing else"), "{}", choice.reason);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_survived() {
+        assert_eq!(choose(&[], &wish(1280, 720, 30), true), None);
         let nonsense = [
             mode("YUY2", 0, 0, &[30]),
             mode("YUY2", 640, 480, &[]),
             mode("YUY2", 640, 480, &[0]),
             Mode { framerates: Rates::Range((0, 0), (0, 0)), ..mode("YUY2", 640, 480, &[]) },
         ];
-        assert_eq!(choose(&nonsense, &wish(1280, 720, 30)), None);
-        assert!(choose(&c920(), &wish(0, 0, 0)).is_some());
+        assert_eq!(choose(&nonsense, &wish(1280, 720, 30), true), None);
+        assert!(choose(&c920(), &wish(0, 0, 0), true).is_some());
     }
 }

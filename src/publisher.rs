@@ -222,6 +222,7 @@ impl Publisher {
             "description" => read(payload).map(Inbound::Description),
             "candidate" => read(payload).map(Inbound::Candidate),
             "quality" => read(payload).map(Inbound::Quality),
+            "view" => read(payload).map(Inbound::View),
             _ => return,
         };
         let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());

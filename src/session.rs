@@ -17,6 +17,7 @@ use crate::media::plan::Rendition;
 use crate::proto::ids::{MemberId, Session as Number};
 use crate::proto::message::{Candidate, ClientMessage, Description, Quality};
 use crate::proto::negotiation::{Codec, IgnoreReason, Input, Limits, LossReason, Negotiation, Output};
+use crate::quality::{Choice, Chooser, View};
 use crate::status::sessions::Tracked;
 use crate::template::Values;
 
@@ -30,6 +31,8 @@ const SILENCE: u32 = 10;
 const AFTER_GLARE: Duration = Duration::from_secs(9);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the link is looked at: a squeezed one should get the small pictures within 3 s. It costs a lock.
+const MEASURE: Duration = Duration::from_millis(500);
 
 /// What a session needs to know of its viewer.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub enum Inbound {
     Candidate(Option<Candidate>),
     /// The rendition it wants.
     Quality(Quality),
+    /// How large it shows them.
+    View(View),
 }
 
 /// A running session; dropping it ends the session in order.
@@ -87,14 +92,18 @@ async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc:
     };
     let peer = Arc::new(peer);
     let negotiation = Negotiation::new(viewer.tag, Limits::default());
+    let settings = camera.settings();
+    let (width, height, framerate) =
+        (settings.wish.width, settings.wish.height, (settings.wish.framerate, 1));
+    let (sub_width, sub_height, _) = settings.sub.picture(width, height, framerate);
     let task = Task {
+        chooser: Chooser::new((width, height), (sub_width, sub_height)),
         camera,
         viewer,
         link,
         negotiation,
         peer: Arc::clone(&peer),
         attendance: None,
-        quality: Quality::Auto,
         media: None,
         glare: false,
         begun: Instant::now(),
@@ -119,6 +128,7 @@ struct Trouble<'a> {
 struct Media {
     subscription: Subscription,
     codec: Codec,
+    choice: Choice,
     /// Frames it had been given when last looked.
     sent: u64,
 }
@@ -132,7 +142,7 @@ struct Task {
     /// From the viewer's first word on: a page that shows another camera of the room never answers this one, and must
     /// not have its device opened.
     attendance: Option<Attendance>,
-    quality: Quality,
+    chooser: Chooser,
     media: Option<Media>,
     /// Whether the viewer offered while our offer was under way, and so had to roll back.
     glare: bool,
@@ -145,7 +155,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut messages: mpsc::Receiver<Inbound>, mut events: mpsc::Receiver<PeerEvent>) {
-        let mut look = interval(LOOK);
+        let (mut look, mut measure) = (interval(LOOK), interval(MEASURE));
         self.feed(Input::Start).await;
         while !self.ended {
             let deadline = self.negotiation.poll_timeout();
@@ -162,6 +172,7 @@ impl Task {
                     self.feed(Input::Tick).await;
                 }
                 _ = look.tick() => self.look().await,
+                _ = measure.tick() => self.measure(),
             }
         }
         self.report();
@@ -176,7 +187,14 @@ impl Task {
         match message {
             Inbound::Description(description) => self.feed(Input::Remote(description)).await,
             Inbound::Candidate(candidate) => self.feed(Input::RemoteCandidate(candidate)).await,
-            Inbound::Quality(quality) => self.set_quality(quality),
+            Inbound::Quality(quality) => {
+                self.chooser.wish(quality);
+                self.choose();
+            }
+            Inbound::View(view) => {
+                self.chooser.view(view);
+                self.choose();
+            }
         }
     }
 
@@ -249,16 +267,34 @@ impl Task {
         let peer = Arc::clone(&self.peer);
         let started = spawn_blocking(move || peer.start_media(codec, payload_type, &launch)).await;
         let source = started.map_err(|_| MediaError::Template("the payloader panicked".into()))??;
-        let subscription = self.camera.subscribe(rendition(self.quality), codec, source);
-        self.media = Some(Media { subscription, codec, sent: 0 });
+        let choice = self.chooser.choose(Instant::now());
+        let subscription = self.camera.subscribe(rendition(choice), codec, source);
+        self.media = Some(Media { subscription, codec, choice, sent: 0 });
         Ok(())
     }
 
-    fn set_quality(&mut self, quality: Quality) {
-        self.quality = quality;
-        if let Some(media) = &mut self.media {
-            self.camera.change(&mut media.subscription, rendition(quality), media.codec);
+    /// Gives the viewer the rendition that suits it now.
+    fn choose(&mut self) {
+        let Some(media) = &mut self.media else { return };
+        let choice = self.chooser.choose(Instant::now());
+        if choice == std::mem::replace(&mut media.choice, choice) {
+            return;
         }
+        let rendition = rendition(choice);
+        self.camera.change(&mut media.subscription, rendition, media.codec);
+        let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+        let (name, why) = (rendition.as_str(), self.chooser.why());
+        debug!(camera, peer; "camera {camera}: {peer} gets {name}: {why}");
+    }
+
+    fn measure(&mut self) {
+        if self.media.is_none() {
+            return;
+        }
+        if let Some(report) = self.peer.report() {
+            self.chooser.report(Instant::now(), report);
+        }
+        self.choose();
     }
 
     /// What only time can tell: a viewer that is stuck, or gone.
@@ -323,10 +359,9 @@ impl Task {
     }
 }
 
-/// Until the viewer says otherwise it gets the full pictures, as one that knows nothing of `quality` expects.
-fn rendition(quality: Quality) -> Rendition {
-    match quality {
-        Quality::Main | Quality::Auto => Rendition::Main,
-        Quality::Sub => Rendition::Sub,
+fn rendition(choice: Choice) -> Rendition {
+    match choice {
+        Choice::Main => Rendition::Main,
+        Choice::Sub => Rendition::Sub,
     }
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 
 use self::sessions::Sessions;
+use crate::fault::Kind;
 use crate::proto::ids::Name;
 
 /// Where a camera is in its life.
@@ -83,6 +84,36 @@ pub struct CameraStatus {
     pub viewers: usize,
     /// Captured pictures that a busy encoder could not take, since the device was opened.
     pub dropped: u64,
+    /// How often it, or one of its encoders, failed and was started again; in all in the API, by reason in `/metrics`.
+    #[serde(serialize_with = "total")]
+    pub restarts: Restarts,
+}
+
+/// Restarts since the daemon started, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restarts(BTreeMap<Kind, u64>);
+
+impl Restarts {
+    /// One more.
+    pub fn count(&mut self, kind: Kind) {
+        *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// How many for this reason.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> u64 {
+        self.0.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+fn total<S: Serializer>(restarts: &Restarts, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(restarts.total())
 }
 
 /// One encoding of a camera.
@@ -92,15 +123,17 @@ pub struct RenditionStatus {
     pub name: &'static str,
     /// `H264` or `VP8`.
     pub codec: String,
-    /// The encoder's template.
+    /// The encoder's template; `passthrough` where the camera encodes it.
     pub encoder: String,
+    /// Why it is made this way, where that needs saying.
+    pub reason: Option<String>,
     /// In pixels.
     pub width: u32,
     /// In pixels.
     pub height: u32,
     /// In pictures per second.
     pub framerate: f64,
-    /// Asked of the encoder, in kbit/s.
+    /// Asked of the encoder, or measured where the camera encodes, in kbit/s.
     pub bitrate: u32,
     /// Whether it is being encoded now; `false` while its encoder waits to be tried again.
     pub running: bool,
@@ -323,7 +356,18 @@ mod tests {
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,
+            restarts: Restarts::default(),
         }
+    }
+
+    #[test]
+    fn restarts_are_counted_by_reason_and_shown_in_all() {
+        let mut status = camera("door", State::Idle);
+        status.restarts.count(Kind::Busy);
+        status.restarts.count(Kind::Stalled);
+        status.restarts.count(Kind::Stalled);
+        assert_eq!((status.restarts.of(Kind::Stalled), status.restarts.of(Kind::Ended)), (2, 0));
+        assert!(serde_json::to_string(&status).unwrap().ends_with(r#""restarts":3}"#));
     }
 
     #[test]

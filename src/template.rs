@@ -1,4 +1,5 @@
-//! Pipeline templates: launch lines with `{placeholders}`, one file each under `pipelines/{source,encoder,viewer}/`.
+//! Pipeline templates: launch lines with `{placeholders}`, one file each under
+//! `pipelines/{source,decoder,encoder,viewer}/`.
 //!
 //! A file is comment lines with `# key: value` headers, then a launch line that may span lines. The copies of this
 //! repository are compiled in; a directory's file of the same name replaces one, any other name adds one.
@@ -26,12 +27,18 @@ pub const CODECS: [&str; 2] = ["h264", "vp8"];
 const HEADERS: [&str; 5] = ["about", "element", "package", "codec", "rank"];
 
 /// The files compiled in.
-const BUILT_IN: [(Kind, &str, &str); 18] = [
+const BUILT_IN: [(Kind, &str, &str); 24] = [
     (Kind::Source, "test", include_str!("../pipelines/source/test.pipeline")),
     (Kind::Source, "v4l2-raw", include_str!("../pipelines/source/v4l2-raw.pipeline")),
     (Kind::Source, "v4l2-mjpeg", include_str!("../pipelines/source/v4l2-mjpeg.pipeline")),
+    (Kind::Source, "v4l2-h264", include_str!("../pipelines/source/v4l2-h264.pipeline")),
+    (Kind::Source, "rtsp-h264", include_str!("../pipelines/source/rtsp-h264.pipeline")),
+    (Kind::Source, "rtsp-decoded", include_str!("../pipelines/source/rtsp-decoded.pipeline")),
     (Kind::Source, "libcamera", include_str!("../pipelines/source/libcamera.pipeline")),
     (Kind::Source, "libcamera-named", include_str!("../pipelines/source/libcamera-named.pipeline")),
+    (Kind::Decoder, "avdec_h264", include_str!("../pipelines/decoder/avdec_h264.pipeline")),
+    (Kind::Decoder, "openh264dec", include_str!("../pipelines/decoder/openh264dec.pipeline")),
+    (Kind::Decoder, "v4l2h264dec", include_str!("../pipelines/decoder/v4l2h264dec.pipeline")),
     (Kind::Encoder, "x264enc", include_str!("../pipelines/encoder/x264enc.pipeline")),
     (Kind::Encoder, "openh264enc", include_str!("../pipelines/encoder/openh264enc.pipeline")),
     (Kind::Encoder, "vp8enc", include_str!("../pipelines/encoder/vp8enc.pipeline")),
@@ -50,8 +57,10 @@ const BUILT_IN: [(Kind, &str, &str); 18] = [
 /// What a template makes; also the name of its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A camera's raw pictures: `SOURCE ! appsink`.
+    /// A camera's pictures, raw or, with a codec, as the camera encodes them: `SOURCE ! appsink`.
     Source,
+    /// Raw pictures of what a camera encodes itself: `appsrc ! DECODER ! appsink`.
+    Decoder,
     /// One rendition: `appsrc ! video/x-raw,format=I420 ! ENCODER ! appsink`.
     Encoder,
     /// One viewer's RTP: `appsrc ! VIEWER ! webrtcbin`.
@@ -64,6 +73,7 @@ impl Kind {
     pub fn directory(self) -> &'static str {
         match self {
             Self::Source => "source",
+            Self::Decoder => "decoder",
             Self::Encoder => "encoder",
             Self::Viewer => "viewer",
         }
@@ -77,7 +87,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// The built-in templates, then those of `dirs` (each with `source/`, `encoder/`, `viewer/`), later ones winning
+    /// The built-in templates, then those of `dirs` (each with `source/`, `decoder/`, `encoder/`, `viewer/`), later ones winning
     /// by file name. A directory that does not exist is no error.
     ///
     /// # Errors
@@ -89,7 +99,7 @@ impl Templates {
             all.insert((kind, name.to_owned()), Template::parse(kind, name, &file, text)?);
         }
         for dir in dirs {
-            for kind in [Kind::Source, Kind::Encoder, Kind::Viewer] {
+            for kind in [Kind::Source, Kind::Decoder, Kind::Encoder, Kind::Viewer] {
                 for (name, file) in files_in(&dir.join(kind.directory()))? {
                     let template = Template::parse(kind, &name, &file, &read(&file)?)?;
                     all.insert((kind, name), template);
@@ -121,8 +131,18 @@ impl Templates {
     /// out those of rank 0.
     #[must_use]
     pub fn encoders(&self, codec: &str) -> Vec<&Encoder> {
+        self.ranked(Kind::Encoder, codec)
+    }
+
+    /// Every decoder for `codec`, the highest rank first.
+    #[must_use]
+    pub fn decoders(&self, codec: &str) -> Vec<&Template> {
+        self.ranked(Kind::Decoder, codec)
+    }
+
+    fn ranked(&self, kind: Kind, codec: &str) -> Vec<&Template> {
         let mut found: Vec<_> =
-            self.iter().filter(|t| t.kind == Kind::Encoder && t.codec.as_deref() == Some(codec)).collect();
+            self.iter().filter(|t| t.kind == kind && t.codec.as_deref() == Some(codec)).collect();
         found.sort_by_key(|t| std::cmp::Reverse(t.rank));
         found
     }
@@ -187,7 +207,7 @@ impl Template {
         }
         let rank = match headers.remove("rank") {
             Some((line, found)) => found.parse().map_err(|_| fail(line, Problem::Rank { found }))?,
-            None if kind == Kind::Encoder => return Err(missing("rank")),
+            None if matches!(kind, Kind::Encoder | Kind::Decoder) => return Err(missing("rank")),
             None => 0,
         };
         let package = headers.remove("package").map(|(_, package)| package);
@@ -382,7 +402,9 @@ mod tests {
         );
         assert!(templates.viewer("h264").unwrap().render(&values).unwrap().ends_with("pt=96"));
         let names: Vec<_> = templates.encoders("h264").iter().map(|encoder| encoder.name.as_str()).collect();
-        assert!(names.ends_with(&["x264enc", "openh264enc"]), "the CPU last, its best first: {names:?}");
+        assert_eq!(names.last_chunk(), Some(&["x264enc", "openh264enc"]), "the best first");
+        let names: Vec<_> = templates.decoders("h264").iter().map(|decoder| decoder.name.as_str()).collect();
+        assert_eq!(names, ["avdec_h264", "openh264dec", "v4l2h264dec"]);
         for template in templates.iter().filter(|template| template.kind != Kind::Viewer) {
             assert!(template.launch.contains(" name="), "the media code finds {} by that", template.name);
         }
@@ -391,7 +413,7 @@ mod tests {
     #[test]
     fn every_file_of_the_directory_is_compiled_in() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
-        for kind in [Kind::Source, Kind::Encoder, Kind::Viewer] {
+        for kind in [Kind::Source, Kind::Decoder, Kind::Encoder, Kind::Viewer] {
             for name in files_in(&dir.join(kind.directory())).unwrap().keys() {
                 assert!(BUILT_IN.iter().any(|(k, n, _)| (*k, *n) == (kind, name)), "{name}");
             }
@@ -558,7 +580,7 @@ mod tests {
         assert!(templates.encoder("x264enc").unwrap().launch.ends_with(" etc"));
         assert_eq!(templates.encoder("board").unwrap().launch, launch);
         let names: Vec<_> = templates.encoders("h264").iter().map(|encoder| encoder.name.as_str()).collect();
-        assert!(names.ends_with(&["openh264enc", "board", "x264enc"]), "{names:?}");
+        assert_eq!(names.last_chunk(), Some(&["openh264enc", "board", "x264enc"]));
 
         fs::write(etc.join("encoder/bad.pipeline"), "x").unwrap();
         let error = Templates::load(std::slice::from_ref(&etc)).unwrap_err();

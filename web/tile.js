@@ -12,6 +12,10 @@
 
 /** A picture older than this (ms) is no longer live, and the tile says so. */
 const STALE = 2_000;
+/** A size must have lasted so long (ms) before the camera is told: windows are dragged. */
+const SETTLED = 300;
+/** And so long out of sight: who looks at one camera may soon look at all again. */
+const UNSEEN = 3_000;
 /** So long without a picture (ms) from a camera that says it is live, and a new connection is asked for. */
 const GIVE_UP = 10_000;
 
@@ -32,6 +36,10 @@ export class Tile {
   #watchedSince = performance.now();
   #frameRequest = 0;
   #presentedAt = 0;
+  /** What the connection's camera was last told of our wishes. @type {{ portal?: Portal, quality: string, view: string }} */
+  #told = { quality: 'auto', view: '' };
+  /** How the picture is shown, and since when. */
+  #view = { text: '', since: 0 };
 
   /**
    * @param {HTMLTemplateElement} template
@@ -43,8 +51,6 @@ export class Tile {
     this.title = this.name;
     /** Width over height. */
     this.aspect = 16 / 9;
-    /** Width of the small rendition, in pixels of the picture. */
-    this.subWidth = 640;
     /** @type {CameraState} */
     this.state = { state: '' };
     /** When the camera itself last told its state; slower news is older. */
@@ -57,6 +63,8 @@ export class Tile {
     this.frames = 0;
     /** When the last one was (performance.now()). */
     this.lastFrameAt = 0;
+    /** When the last one of the camera itself was: while it is not live, a slate comes on the same track. */
+    this.lastLiveAt = 0;
     /** Longest time (ms) between two pictures; set it to 0 to measure anew. */
     this.longestGap = 0;
     /** @type {Phase} */
@@ -119,6 +127,27 @@ export class Tile {
     }
   }
 
+  /**
+   * Tells the camera which rendition is wished for, and how large it is shown, unless it knows.
+   * @param {import('./signaling.js').SignalingChannel} signaler
+   * @param {'main' | 'sub' | 'auto'} quality
+   * @param {boolean} seen whether the tile is to be seen
+   * @param {number} now performance.now()
+   */
+  ask(signaler, quality, seen, now) {
+    const { portal } = this;
+    if (!portal?.isCamera) return;
+    if (this.#told.portal !== portal) this.#told = { portal, quality: 'auto', view: '' };
+    const told = this.#told;
+    const view = this.#measureView(seen);
+    const text = JSON.stringify(view);
+    if (text !== this.#view.text) this.#view = { text, since: now };
+    const settled = told.view === '' || now - this.#view.since >= (view.visible ? SETTLED : UNSEEN);
+    // The size first: `auto` is decided by it.
+    if (settled && told.view !== text && signaler.send('view', view, this.id)) told.view = text;
+    if (told.quality !== quality && signaler.send('quality', quality, this.id)) told.quality = quality;
+  }
+
   /** For tests and the curious. */
   get stats() {
     const { name, phase, state, frames, lastFrameAt, longestGap, connections, video } = this;
@@ -138,9 +167,20 @@ export class Tile {
    * @returns {Phase}
    */
   #judge(age) {
-    if (this.frames > 0 && age < STALE) return 'live';
     if (HEADLINES.has(this.state.state)) return 'problem';
+    // Pictures that come while the camera says it has none are a slate.
+    if (this.frames > 0 && age < STALE) return this.state.state === 'opening' ? 'waiting' : 'live';
     return this.frames > 0 ? 'frozen' : 'waiting';
+  }
+
+  /**
+   * In pixels of the screen.
+   * @param {boolean} visible
+   */
+  #measureView(visible) {
+    const { clientWidth, clientHeight } = this.video;
+    const pixels = (/** @type {number} */ length) => Math.round(length * devicePixelRatio);
+    return { width: pixels(clientWidth), height: pixels(clientHeight), visible: visible && clientWidth > 0 };
   }
 
   /** @param {number} age */
@@ -150,15 +190,17 @@ export class Tile {
       live: ['', ''],
       waiting: [this.state.state === 'opening' ? 'Opening the camera…' : 'Connecting…', this.state.reason ?? ''],
       frozen: [`No new picture for ${duration(seconds)}`, this.state.reason ?? ''],
-      problem: [HEADLINES.get(this.state.state) ?? '', this.#explain(seconds)],
+      problem: [HEADLINES.get(this.state.state) ?? '', this.#explain()],
     };
     const [headline, reason] = texts[this.phase];
     const badge = BADGES.get(this.state.state) ?? (this.phase === 'frozen' ? 'not live' : '');
-    const shown = [this.phase, this.state.state, this.title, headline, reason, badge].join('\n');
+    const slate = this.phase !== 'live' && this.frames > 0 && age < STALE;
+    const shown = [this.phase, this.state.state, this.title, headline, reason, badge, slate].join('\n');
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.element.dataset.phase = this.phase;
     this.element.dataset.state = this.state.state;
+    this.element.toggleAttribute('data-slate', slate);
     this.#part('.title', HTMLElement).textContent = this.title;
     this.#part('.headline', HTMLElement).textContent = headline;
     this.#part('.reason', HTMLElement).textContent = reason;
@@ -167,11 +209,10 @@ export class Tile {
     this.button.ariaLabel = `${this.title}: ${truth}`;
   }
 
-  /** @param {number} seconds */
-  #explain(seconds) {
+  #explain() {
     const reason = this.state.reason ?? '';
-    if (this.frames === 0) return reason;
-    const last = `Last picture ${duration(seconds)} ago.`;
+    if (this.lastLiveAt === 0) return reason;
+    const last = `Last picture ${duration(Math.round((performance.now() - this.lastLiveAt) / 1000))} ago.`;
     return reason ? `${reason.replace(/([^.!?])$/, '$1.')} ${last}` : last;
   }
 
@@ -208,6 +249,7 @@ export class Tile {
       }
       this.#presentedAt = presentationTime;
       this.lastFrameAt = now;
+      if (!HEADLINES.has(this.state.state) && this.state.state !== 'opening') this.lastLiveAt = now;
       this.frames++;
       this.#awaitFrame();
     });

@@ -17,10 +17,10 @@ const TICK = 500;
 const POLL = 5_000;
 /** Longest wait for an answer of the API (ms). */
 const API_LIMIT = 4_000;
+/** So long (ms) a tile that was clicked gets the full picture whatever its size and link; then both are heeded. */
+const SHARP = 3_000;
 /** A link lost for less (ms) is nobody's business. */
 const LINK_PATIENCE = 1_000;
-/** A tile this much wider than the small rendition asks for the full one. */
-const UPSCALE = 1.2;
 
 /**
  * A camera as `/api/cameras` lists it.
@@ -39,14 +39,14 @@ class Wall {
   tiles = new Map();
   /** The tile that is shown large. @type {Tile | undefined} */
   large = undefined;
+  /** When it became the large one. */
+  #enlargedAt = 0;
   /** What the server refused, until it takes us. @type {import('./client.js').PortalError | undefined} */
   #refusal;
   /** Whether we know what cameras there are. */
   #told = false;
   #lostSince = performance.now();
   #columns = 1;
-  /** What each connection was last asked to send. @type {WeakMap<object, string>} */
-  #asked = new WeakMap();
   #grid = byId('grid');
   #template = /** @type {HTMLTemplateElement} */ (byId('tile'));
 
@@ -77,7 +77,7 @@ class Wall {
     const { gun } = this;
     gun.addEventListener('connection', (/** @type {Portal} */ portal) => {
       // A person has a tile once there is something to show; a camera has one always.
-      if (portal.isCamera) this.#tileOf(portal.target).attach(portal);
+      if (portal.isCamera) this.#meet(portal);
       else portal.addEventListener('track', () => this.#introduce(portal));
       portal.addEventListener('state', (/** @type {CameraState} */ state) => this.#hear(portal.target.id, state));
     });
@@ -112,6 +112,14 @@ class Wall {
     });
     // A phone's "back" leaves the large picture, not the wall.
     addEventListener('popstate', () => this.#enlarge(this.tiles.get(history.state?.large)));
+  }
+
+  /** @param {Portal} portal */
+  #meet(portal) {
+    const tile = this.#tileOf(portal.target);
+    tile.attach(portal);
+    // All come at once; only when every tile is there its size is the one it will have.
+    queueMicrotask(() => this.#ask(tile, performance.now()));
   }
 
   /** @param {Portal} portal */
@@ -162,7 +170,6 @@ class Wall {
     // The camera's own word is the newer one when it came while the answer was under way.
     if (asked > tile.toldAt) tile.state = { state, reason, since };
     const main = renditions.find((rendition) => rendition.name === 'main');
-    tile.subWidth = renditions.find((rendition) => rendition.name === 'sub')?.width ?? tile.subWidth;
     if (main && tile.frames === 0 && main.height > 0) tile.aspect = main.width / main.height;
     if (this.only !== null) setText(byId('room'), title);
   }
@@ -246,6 +253,7 @@ class Wall {
   #enlarge(tile) {
     const left = this.large;
     this.large = tile;
+    this.#enlargedAt = performance.now();
     for (const other of this.tiles.values()) {
       other.element.classList.toggle('large', other === tile);
       other.closer.hidden = other !== tile;
@@ -292,9 +300,9 @@ class Wall {
     const now = performance.now();
     for (const tile of this.tiles.values()) {
       const before = tile.phase;
-      tile.update(now, !document.hidden && (!this.large || this.large === tile));
+      tile.update(now, this.#isSeen(tile));
       if (tile.phase !== before && before !== 'waiting') this.#say(tile);
-      this.#ask(tile);
+      this.#ask(tile, now);
     }
     this.#summarise(now);
     this.#advise();
@@ -305,17 +313,20 @@ class Wall {
     setText(byId('said'), tile.button.ariaLabel ?? '');
   }
 
+  /** @param {Tile} tile */
+  #isSeen(tile) {
+    return !document.hidden && (!this.large || this.large === tile);
+  }
+
   /**
-   * Asks for the rendition that suits the tile's size, when that is not what was asked for last.
+   * Tells the camera what suits its tile. Whoever clicks on one wants it sharp at once; the rest follows from the size.
    * @param {Tile} tile
+   * @param {number} now performance.now()
    */
-  #ask(tile) {
-    const { portal } = tile;
-    if (!portal?.isCamera) return;
-    const pixels = tile.element.clientWidth * devicePixelRatio;
-    const quality = tile === this.large || pixels > tile.subWidth * UPSCALE ? 'main' : 'sub';
-    if (this.#asked.get(portal) === quality || this.gun.state !== 'open') return;
-    if (this.gun.signaler.send('quality', quality, tile.id)) this.#asked.set(portal, quality);
+  #ask(tile, now) {
+    if (this.gun.state !== 'open') return;
+    const clicked = tile === this.large && now - this.#enlargedAt < SHARP;
+    tile.ask(this.gun.signaler, clicked ? 'main' : 'auto', this.#isSeen(tile), now);
   }
 
   /** @param {number} now */

@@ -191,7 +191,8 @@ impl World {
         let receiver = self.clients[usize::try_from(*to).unwrap()].as_ref().expect("words to nobody");
         assert!(!["info", "error", "pong", "from"].contains(&kind), "a reserved type was relayed");
         assert!(*from == sender.info.id && Some(&receiver.info.id) == target.as_ref());
-        assert!(sender.room == receiver.room && sender.info.members.iter().any(|m| m.id == receiver.info.id));
+        let sees = |id: &MemberId| *id == sender.info.id || sender.info.members.iter().any(|m| m.id == *id);
+        assert!(sender.room == receiver.room && sees(&receiver.info.id));
     }
 
     fn renew(&mut self, feed: &mut Feed<'_>) {

@@ -180,6 +180,8 @@ pub struct Camera {
     pub rooms: Option<Vec<String>>,
     /// Where the pictures come from; no default. May hold a password, hence the type.
     pub source: Option<Secret>,
+    /// `tcp` or `udp`, for `rtsp://` sources; default `tcp`.
+    pub rtsp_transport: Option<String>,
     /// Pixels, 16 to 7680; default 1280.
     pub width: Option<i64>,
     /// Pixels, 16 to 4320; default 720.

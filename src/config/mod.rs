@@ -14,8 +14,8 @@ use file::File;
 use origin::{At, Origin};
 use rejected::Rejected;
 pub use settings::{
-    BITRATE, Camera, DEFAULT_TEST_PATTERN, EncoderChoice, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, Room, Secret,
-    Server, Settings, Source, Sub, TEST_PATTERNS, WIDTH, Wish, redacted,
+    BITRATE, Camera, DEFAULT_TEST_PATTERN, EncoderChoice, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, Room,
+    RtspTransport, Secret, Server, Settings, Source, Sub, TEST_PATTERNS, WIDTH, Wish, redacted,
 };
 
 pub mod access;

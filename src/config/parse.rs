@@ -11,7 +11,7 @@ use super::file::{self, File};
 use super::rejected::{Rejected, allowed_range, quoted, shown};
 use super::settings::{
     BITRATE, Camera, EncoderChoice, FRAMERATE, HEIGHT, KEYFRAME_INTERVAL, MAX_CAMERAS, MAX_TITLE,
-    MAX_UPLINKS, Room, SecretFile, Settings, Source, Sub, WIDTH, Wish,
+    MAX_UPLINKS, Room, RtspTransport, SecretFile, Settings, Source, Sub, WIDTH, Wish,
 };
 use super::source::{SOURCES, source};
 
@@ -124,6 +124,7 @@ fn camera(name: &str, table: file::Camera, settings: &Settings) -> Result<Camera
     };
     Ok(Camera {
         rooms,
+        rtsp_transport: transport(&key("rtsp_transport"), table.rtsp_transport)?,
         title: title(&key("title"), table.title)?.unwrap_or(defaults.title),
         wish: Wish {
             width: number(&key("width"), table.width, &WIDTH)?.unwrap_or(defaults.wish.width),
@@ -257,6 +258,17 @@ fn secret_file(key: &[&str], text: Option<String>) -> Result<Option<SecretFile>>
             .hint("write the secret into a file that only portald can read, and its path here"));
     }
     Ok(Some(SecretFile::Credential(text)))
+}
+
+/// How an RTSP camera sends.
+fn transport(key: &[&str], transport: Option<String>) -> Result<RtspTransport> {
+    match transport.as_deref() {
+        None | Some("tcp") => Ok(RtspTransport::Tcp),
+        Some("udp") => Ok(RtspTransport::Udp),
+        Some(other) => Err(Rejected::value(key, quoted(other)).hint(
+            "`tcp` loses nothing; `udp` rather loses packets than wait for them, on a weak radio link",
+        )),
+    }
 }
 
 /// Which encoder template to use. Whether there is such a file is known only when the templates are read.

@@ -129,6 +129,7 @@ fn allowed(key: &[String]) -> String {
         ["camera", _, "title"] => format!("a text of 1 to {MAX_TITLE} characters on one line"),
         ["camera", _, "rooms"] => "a list of different rooms that exist, such as `[\"home\"]`".into(),
         ["camera", _, "source"] => super::source::SOURCES.into(),
+        ["camera", _, "rtsp_transport"] => "`tcp`, `udp`".into(),
         ["camera", _, "encoder"] => "`auto`, or the name of a file in pipelines/encoder/ without its ending".into(),
         ["camera", _, "always_on" | "enabled"] => "`true`, `false`".into(),
         ["camera", _, "keyframe_interval"] => format!("a number, {}", allowed_range(&KEYFRAME_INTERVAL, "seconds")),

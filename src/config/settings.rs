@@ -65,6 +65,7 @@ impl Settings {
             name,
             rooms: self.wall_rooms().cloned().collect(),
             source,
+            rtsp_transport: RtspTransport::default(),
             wish: Wish::default(),
             encoder: EncoderChoice::Auto,
             bitrate: 2000,
@@ -116,6 +117,8 @@ pub struct Camera {
     pub rooms: Vec<Name>,
     /// Where its pictures come from.
     pub source: Source,
+    /// How an RTSP camera sends them.
+    pub rtsp_transport: RtspTransport,
     /// What to ask the device for.
     pub wish: Wish,
     /// What encodes it.
@@ -195,6 +198,16 @@ pub enum EncoderChoice {
     Auto,
     /// The file of this name in `pipelines/encoder/`, without its ending.
     Named(String),
+}
+
+/// How an RTSP camera sends its pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RtspTransport {
+    /// Over the connection itself: nothing is lost, and it passes firewalls.
+    #[default]
+    Tcp,
+    /// As UDP packets: a weak radio link loses some rather than holding up all.
+    Udp,
 }
 
 /// Where a camera's pictures come from. `Display` shows it as it is written, without passwords.

@@ -1,8 +1,11 @@
 //! Cameras follow rooms that are made and removed while the daemon runs.
 
+use std::sync::PoisonError;
+
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::cameras::Enabled;
 use crate::hub::Hub;
 use crate::link::Venue;
 use crate::media::camera::Camera;
@@ -24,7 +27,7 @@ pub(super) struct Publishing {
 /// Publishes `enabled` cameras in new rooms until the end. What is published in a room that is gone ends by itself.
 pub(super) async fn follow(
     mut changes: mpsc::Receiver<RoomChange>,
-    enabled: Vec<Camera>,
+    enabled: Enabled,
     publishing: Publishing,
 ) {
     let mut stopping = publishing.stopping.clone();
@@ -40,6 +43,7 @@ pub(super) async fn follow(
                 let wanted = |camera: &&Camera| {
                     cameras.as_ref().is_none_or(|wanted| wanted.contains(&camera.settings().name))
                 };
+                let enabled = enabled.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 for camera in enabled.iter().filter(wanted) {
                     publishing
                         .cameras

@@ -1,46 +1,33 @@
-//! One camera under supervision: opened when someone watches, restarted alone when it fails.
-//!
-//! `run()` retries with back-off; `run_once()` is one straight run from opening the device to nobody watching.
+//! One camera: the handle by which viewers take part, and what its supervisor and its slates share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use gstreamer_app as gst_app;
-use log::{info, warn};
-use tokio::sync::{Notify, mpsc, watch};
+use log::{debug, info, warn};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{interval, sleep};
 
-use super::capture::{Event, Origin};
+use super::blocking::Calls;
+use super::capture::Outlets;
 use super::encoders::Encoders;
 use super::fanout::{Fanout, Subscription};
-use super::plan::{self, Rendition};
-use super::running::{Running, blocking};
-use super::{MediaError, Timeline};
+use super::plan::{Rendition, even};
+use super::running::RENDITIONS;
+use super::supervise::Supervisor;
+use super::{MediaError, Timeline, slate};
 use crate::config::settings::{self, Source};
 use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
-use crate::shutdown::ending;
 use crate::status::sessions::Sessions;
 use crate::status::{CameraStatus, Cameras, State};
 use crate::template::Templates;
 
-/// How long a device stays open, and a rendition encoded, after its last viewer left: a page that is reloaded should
-/// not close a camera.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// First and longest wait before a failed camera is tried again.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Pictures for this long make the next failure the first again.
-const RECOVERED: Duration = Duration::from_secs(60);
-/// How often a camera that failed, and that nobody watches, is asked whether it is well again: `/readyz` must not call
-/// it watchable meanwhile.
-const RECHECK: Duration = Duration::from_secs(30);
-/// How often a running camera is looked at.
-const TICK: Duration = Duration::from_millis(200);
-/// How often the node of an absent camera is looked for.
-const LOOK: Duration = Duration::from_secs(1);
+mod trouble;
+
+pub(super) use self::trouble::Trouble;
 
 /// What a viewer is told about a camera: the wire's `state` message.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -54,7 +41,7 @@ pub struct Condition {
 /// A camera; clones are the same one. It ends with the `shutdown` it was started with.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What a camera's handles and its supervisor share.
@@ -64,11 +51,43 @@ pub(super) struct Shared {
     pub(super) encoders: Arc<Encoders>,
     pub(super) timeline: Timeline,
     fanouts: [Arc<Fanout>; 4],
-    wake: Arc<Notify>,
+    /// Where its raw pictures go.
+    pub(super) outlets: Outlets,
+    /// Wakes the supervisor.
+    pub(super) wake: Arc<Notify>,
+    /// Wakes the slates when a viewer comes.
+    pub(super) watched: Notify,
     /// Sessions, connected or not yet.
     attending: AtomicUsize,
     pub(super) cameras: Cameras,
     condition: watch::Sender<Condition>,
+    /// What goes to its driver.
+    pub(super) calls: Calls,
+    inner: Mutex<Inner>,
+}
+
+/// What changes while a camera lives.
+#[derive(Debug)]
+struct Inner {
+    /// The V4L2 device by the name it is known to keep, as far as one is known.
+    device: Option<PathBuf>,
+    /// What its renditions look like, or looked like last.
+    looks: [Look; 4],
+    /// Why it is not live, and since when; kept while it is tried again.
+    trouble: Trouble,
+}
+
+/// What a rendition looks like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// In pixels.
+    pub(super) width: u32,
+    /// In pixels.
+    pub(super) height: u32,
+    /// Pictures a second, as a fraction.
+    pub(super) framerate: (u32, u32),
+    /// In kbit/s.
+    pub(super) bitrate: u32,
 }
 
 impl Camera {
@@ -98,21 +117,38 @@ impl Camera {
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,
+            restarts: Default::default(),
         });
         let fanouts = std::array::from_fn(|_| Fanout::new(Arc::clone(&wake)));
+        let inner = Mutex::new(Inner {
+            device: match &settings.source {
+                Source::V4l2(path) => Some(path.clone()),
+                _ => None,
+            },
+            looks: RENDITIONS.map(|(rendition, _)| Look::wished(&settings, rendition)),
+            trouble: Trouble { state, reason: reason.clone().unwrap_or_default(), since: SystemTime::now() },
+        });
         let condition = watch::Sender::new(Condition { state, reason });
         let shared = Arc::new(Shared {
             settings,
             encoders,
             timeline,
             fanouts,
+            outlets: Outlets::default(),
             wake,
+            watched: Notify::new(),
             attending: AtomicUsize::new(0),
             cameras,
             condition,
+            calls: Calls::default(),
+            inner,
         });
-        let supervisor = Supervisor { shared: Arc::clone(&shared), shutdown };
-        (Self { shared }, tokio::spawn(supervisor.run()))
+        let supervisor = Supervisor::new(Arc::clone(&shared), shutdown.clone());
+        let slates = slate::keep(Arc::clone(&shared), shutdown);
+        let task = tokio::spawn(async {
+            tokio::join!(supervisor.run(), slates);
+        });
+        (Self { shared }, task)
     }
 
     /// The camera's settings.
@@ -127,6 +163,7 @@ impl Camera {
     pub fn attend(&self) -> Attendance {
         self.shared.attending.fetch_add(1, Ordering::AcqRel);
         self.shared.wake.notify_one();
+        self.shared.watched.notify_one();
         self.shared.report_viewers();
         Attendance(Arc::clone(&self.shared))
     }
@@ -140,6 +177,12 @@ impl Camera {
     /// Gives a viewer the other rendition, at its next key frame.
     pub fn change(&self, subscription: &mut Subscription, rendition: Rendition, codec: Codec) {
         subscription.change_to(self.fanout(rendition, codec));
+    }
+
+    /// Whether viewers of this rendition see a slate.
+    #[must_use]
+    pub fn shows_slate(&self, rendition: Rendition, codec: Codec) -> bool {
+        self.fanout(rendition, codec).shows_slate()
     }
 
     /// The present condition, and every change of it.
@@ -202,20 +245,56 @@ impl Shared {
         &self.settings.name
     }
 
-    fn is_wanted(&self) -> bool {
-        self.settings.always_on || self.attending.load(Ordering::Acquire) > 0
+    /// Whether the device is to be open.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.settings.always_on || self.is_attended()
     }
 
-    /// The device node to look for, where there is one.
-    fn node(&self) -> Option<&PathBuf> {
-        match &self.settings.source {
-            Source::V4l2(path) => Some(path),
-            _ => None,
+    /// Whether somebody watches.
+    pub(super) fn is_attended(&self) -> bool {
+        self.attending.load(Ordering::Acquire) > 0
+    }
+
+    /// Where it is in its life.
+    pub(super) fn state(&self) -> State {
+        self.condition.borrow().state
+    }
+
+    /// The path of the V4L2 device, where it is one.
+    pub(super) fn device(&self) -> Option<PathBuf> {
+        self.lock().device.clone()
+    }
+
+    /// Whether the device is there, as far as its path tells.
+    pub(super) fn is_there(&self) -> bool {
+        self.device().is_none_or(|path| path.exists())
+    }
+
+    /// The settings with the device's name that stays in place of the one in the configuration.
+    pub(super) fn resolved(&self) -> settings::Camera {
+        let mut settings = self.settings.clone();
+        if let Some(path) = self.device() {
+            settings.source = Source::V4l2(path);
+        }
+        settings
+    }
+
+    /// What rendition `index` looks like, or looked like last.
+    pub(super) fn look(&self, index: usize) -> Look {
+        let inner = self.lock();
+        inner.looks.get(index).copied().unwrap_or(inner.looks[0])
+    }
+
+    /// Notes what rendition `index` looks like from now on.
+    pub(super) fn set_look(&self, index: usize, look: Look) {
+        if let Some(place) = self.lock().looks.get_mut(index) {
+            *place = look;
         }
     }
 
-    fn is_there(&self) -> bool {
-        self.node().is_none_or(|node| node.exists())
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What is in there is whole between statements.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the table, the viewers and, once, the log.
@@ -229,8 +308,10 @@ impl Shared {
         if !changed {
             return;
         }
+        let is_news = self.note(&condition);
         let (camera, text) = (self.name().as_str(), condition.reason.as_deref().unwrap_or(""));
         match state {
+            _ if !is_news => debug!(camera; "camera {camera}: {}: {text}", state.as_str()),
             State::Absent | State::Backoff | State::Stalled => {
                 warn!(camera; "camera {camera}: {}: {text}", state.as_str())
             }
@@ -244,157 +325,17 @@ impl Shared {
     }
 }
 
-/// Why a run ended.
-#[derive(Debug)]
-enum End {
-    /// Nobody watches any more.
-    Unwatched,
-    /// The daemon ends.
-    Shutdown,
-}
-
-/// Why a failed camera is tried again.
-enum Retry {
-    Waited,
-    PluggedIn,
-    Shutdown,
-}
-
-struct Supervisor {
-    shared: Arc<Shared>,
-    shutdown: watch::Receiver<bool>,
-}
-
-impl Supervisor {
-    async fn run(mut self) {
-        if !self.shared.settings.enabled {
-            return;
-        }
-        let mut backoff = BACKOFF.0;
-        let mut failure = self.check().await;
-        while self.wait_until_wanted(failure.take()).await {
-            let begun = Instant::now();
-            match self.run_once().await {
-                Ok(End::Unwatched) => backoff = BACKOFF.0,
-                Ok(End::Shutdown) => return,
-                Err(error) => {
-                    if begun.elapsed() > RECOVERED {
-                        backoff = BACKOFF.0;
-                    }
-                    let reason = format!("{error}; next: {}", error.hint());
-                    backoff = match self.wait_to_retry(&reason, backoff).await {
-                        Retry::Waited => (backoff * 2).min(BACKOFF.1),
-                        // Another plugging in, another start; the first try may come before udev has set the group.
-                        Retry::PluggedIn => BACKOFF.0,
-                        Retry::Shutdown => return,
-                    };
-                    failure = Some(reason);
-                }
+impl Look {
+    /// What the configuration asks for.
+    fn wished(settings: &settings::Camera, rendition: Rendition) -> Self {
+        let settings::Wish { width, height, framerate } = settings.wish;
+        let (width, height, framerate, bitrate) = match rendition {
+            Rendition::Main => (width, height, (framerate, 1), settings.bitrate),
+            Rendition::Sub => {
+                let (width, height, framerate) = settings.sub.picture(width, height, (framerate, 1));
+                (width, height, framerate, settings.sub.bitrate)
             }
-        }
-    }
-
-    /// Asks the device what it offers, and closes it again; returns why it cannot be watched.
-    async fn check(&self) -> Option<String> {
-        if !self.shared.is_there() {
-            return None; // absence is seen without asking
-        }
-        let shared = Arc::clone(&self.shared);
-        let checked =
-            blocking("the device", move || plan::capture(&shared.settings, shared.encoders.templates()))
-                .await;
-        checked.err().map(|error| format!("{error}; next: {}", error.hint()))
-    }
-
-    /// Returns when someone watches (`true`) or the daemon ends. `failure` is why the last run ended, if it failed.
-    async fn wait_until_wanted(&mut self, mut failure: Option<String>) -> bool {
-        let mut checked = Instant::now();
-        loop {
-            if self.shared.is_wanted() {
-                return true;
-            }
-            if failure.is_some() && checked.elapsed() > RECHECK {
-                failure = self.check().await;
-                checked = Instant::now();
-            }
-            match (&failure, self.shared.is_there()) {
-                (_, false) => self.set_absent(),
-                (Some(reason), true) => self.shared.set(State::Backoff, Some(reason.clone())),
-                (None, true) => self.shared.set(State::Idle, None),
-            }
-            tokio::select! {
-                () = self.shared.wake.notified() => {}
-                () = sleep(LOOK) => {}
-                () = ending(&mut self.shutdown) => return false,
-            }
-        }
-    }
-
-    fn set_absent(&self) {
-        let node = self.shared.node().map(|node| node.display().to_string()).unwrap_or_default();
-        self.shared
-            .set(State::Absent, Some(format!("no device at {node}; it comes up when it is plugged in")));
-    }
-
-    /// Says what failed and waits: for the device if it is gone, else for the back-off.
-    async fn wait_to_retry(&mut self, reason: &str, backoff: Duration) -> Retry {
-        let until = Instant::now() + backoff;
-        loop {
-            let there = self.shared.is_there();
-            if there && Instant::now() >= until {
-                return Retry::Waited;
-            }
-            if there {
-                self.shared.set(State::Backoff, Some(reason.to_owned()));
-            } else {
-                self.set_absent();
-            }
-            let wait = if there { until.saturating_duration_since(Instant::now()).min(LOOK) } else { LOOK };
-            tokio::select! {
-                () = sleep(wait) => {}
-                () = ending(&mut self.shutdown) => return Retry::Shutdown,
-            }
-            if !there && self.shared.is_there() {
-                return Retry::PluggedIn;
-            }
-        }
-    }
-
-    async fn run_once(&mut self) -> Result<End, MediaError> {
-        let shared = Arc::clone(&self.shared);
-        shared.set(State::Opening, None);
-        let (mut running, mut happened) = Running::open(shared).await?;
-        let result = self.watch(&mut running, &mut happened).await;
-        running.close().await;
-        result
-    }
-
-    /// Keeps what runs equal to what is wanted, until it fails or nobody watches.
-    async fn watch(
-        &mut self,
-        running: &mut Running,
-        happened: &mut mpsc::Receiver<Event>,
-    ) -> Result<End, MediaError> {
-        let mut tick = interval(TICK);
-        let mut unwatched: Option<Instant> = None;
-        loop {
-            running.reconcile().await;
-            running.check_pulse().await?;
-            running.report();
-            unwatched =
-                if self.shared.is_wanted() { None } else { unwatched.or_else(|| Some(Instant::now())) };
-            if unwatched.is_some_and(|since| since.elapsed() >= GRACE) {
-                return Ok(End::Unwatched);
-            }
-            tokio::select! {
-                Some(event) = happened.recv() => match event.origin {
-                    Origin::Capture => return Err(event.into()),
-                    Origin::Encoder(index) => running.fail_encoder(index, &event.into()).await,
-                },
-                () = self.shared.wake.notified() => {}
-                _ = tick.tick() => {}
-                () = ending(&mut self.shutdown) => return Ok(End::Shutdown),
-            }
-        }
+        };
+        Self { width: even(width), height: even(height), framerate, bitrate }
     }
 }

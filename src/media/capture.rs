@@ -1,4 +1,4 @@
-//! A camera's raw pictures: one pipeline `source ! appsink`, and the encoders that are fed from it.
+//! A camera's pictures: one pipeline `source ! appsink`, and the encoders that are fed from it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,24 +8,37 @@ use std::time::{Duration, Instant};
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
 use tokio::sync::mpsc;
 
-use super::{MediaError, Timeline, has_element, stamp};
+use super::passthrough::Passage;
+use super::plan::CapturePlan;
+use super::{MediaError, Timeline, driver, has_element, stamp};
+
+/// How long the first pictures of a camera in the network may take: one whose key frames are 10 s apart, and which does
+/// not tell its parameters before, comes within.
+const FIRST_PICTURE: Duration = Duration::from_secs(11);
 
 /// Which of a camera's pipelines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The device's.
     Capture,
+    /// The decoder's of a camera that encodes itself.
+    Decoder,
     /// The encoder's of the rendition with this index.
     Encoder(usize),
+    /// The encoder's of still pictures.
+    Stills,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Capture => "capture",
+            Self::Decoder => "decoder",
             Self::Encoder(_) => "encoder",
+            Self::Stills => "JPEG encoder",
         })
     }
 }
@@ -35,15 +48,34 @@ impl fmt::Display for Origin {
 pub(crate) struct Event {
     /// Which.
     pub(crate) origin: Origin,
-    /// Why, in GStreamer's words.
-    why: String,
+    /// Why.
+    why: Words,
+}
+
+/// Why a pipeline broke, and the next step if that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Words {
+    pub(crate) why: String,
+    pub(crate) hint: Option<&'static str>,
+}
+
+impl Words {
+    fn into_error(self, origin: Origin) -> MediaError {
+        match self {
+            Self { why, hint: Some(hint) } => MediaError::Network { why, hint },
+            Self { why, hint: None } => MediaError::pipeline(origin.to_string(), why),
+        }
+    }
 }
 
 impl From<Event> for MediaError {
     fn from(event: Event) -> Self {
-        Self::pipeline(event.origin.to_string(), event.why)
+        event.why.into_error(event.origin)
     }
 }
+
+/// Puts an error of GStreamer, with its debugging text, into words. No secret may be in them.
+pub(crate) type InWords = dyn Fn(&gst::glib::Error, &str) -> Words + Send + Sync;
 
 /// When something last came by, readable from any thread.
 #[derive(Debug)]
@@ -75,7 +107,8 @@ impl Pulse {
     }
 }
 
-/// Where raw pictures go: the inputs of the encoders that run.
+/// Where raw pictures go: the inputs of the encoders that run. It outlives the capture: while the device is away its
+/// inputs wait.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outlets(Arc<Mutex<Vec<gst_app::AppSrc>>>);
 
@@ -88,8 +121,13 @@ impl Outlets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| other != input);
     }
 
+    /// Whether nobody wants pictures.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Gives the picture to every encoder that has room for it; returns how many had none.
-    fn push(&self, sample: &gst::Sample) -> u64 {
+    pub(crate) fn push(&self, sample: &gst::Sample) -> u64 {
         let inputs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut dropped = 0;
         for input in inputs.iter() {
@@ -108,26 +146,34 @@ impl Outlets {
 #[derive(Debug)]
 pub(crate) struct Capture {
     pipeline: gst::Pipeline,
+    /// Where the frames of a camera that encodes itself go.
+    pub(crate) passage: Option<Arc<Passage>>,
     /// Beats with every picture.
     pub(crate) pulse: Arc<Pulse>,
     /// Pictures that a busy encoder could not take.
     pub(crate) dropped: Arc<AtomicU64>,
+    failed: Failed,
 }
 
+/// The first error of a pipeline.
+type Failed = Arc<Mutex<Option<Words>>>;
+
 impl Capture {
-    /// Starts `launch` (raw video out); blocks until the device is open. `stamp` names the test camera whose pictures
-    /// are stamped.
+    /// Starts the planned pipeline; blocks until the device is open, or until the first pictures of a camera that is not
+    /// known before came. Raw pictures go to `outlets`, encoded ones through `passage`. `stamp` names the test camera
+    /// whose pictures are stamped.
     ///
     /// # Errors
     /// [`MediaError`] in GStreamer's words.
     pub(crate) fn start(
         timeline: &Timeline,
-        launch: &str,
+        planned: &CapturePlan,
         outlets: &Outlets,
+        passage: Option<Arc<Passage>>,
         stamp: Option<&str>,
         events: &mpsc::Sender<Event>,
     ) -> Result<Self, MediaError> {
-        let pipeline = build("capture", &format!("{launch} ! appsink name=out"))?;
+        let pipeline = build("capture", &format!("{} ! appsink name=out", planned.launch))?;
         timeline.adopt(&pipeline);
         let sink = by_name::<gst_app::AppSink>(&pipeline, "out")?;
         sink.set_property("sync", false);
@@ -136,32 +182,102 @@ impl Capture {
         if let Some(name) = stamp {
             stamp::install(&sink, name);
         }
+        let mut in_words: Box<InWords> = Box::new(plain_words);
+        if let Some(network) = &planned.network {
+            network.configure(&by_name(&pipeline, "source")?)?;
+            let network = network.clone();
+            in_words = Box::new(move |error, debug| network.words(error, debug));
+        }
+        if let (Some(passage), Some(pad)) = (&passage, sink.static_pad("sink")) {
+            pass_requests_on(&by_name(&pipeline, "source")?);
+            passage.started(&pad);
+        }
         let (pulse, dropped) = (Pulse::new(), Arc::new(AtomicU64::new(0)));
-        let (beat, lost, outlets) = (Arc::clone(&pulse), Arc::clone(&dropped), outlets.clone());
+        let (beat, lost, outlets, passes) =
+            (Arc::clone(&pulse), Arc::clone(&dropped), outlets.clone(), passage.clone());
         let new_sample = move |sink: &gst_app::AppSink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             beat.beat();
-            lost.fetch_add(outlets.push(&sample), Ordering::Relaxed);
+            match &passes {
+                Some(passage) => passage.push(&sample),
+                None => drop(lost.fetch_add(outlets.push(&sample), Ordering::Relaxed)),
+            }
             Ok(gst::FlowSuccess::Ok)
         };
         sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
-        let capture = Self { pipeline, pulse, dropped };
-        play(&capture.pipeline, Origin::Capture, events)?;
+        let failed = play(&pipeline, Origin::Capture, events, in_words).inspect_err(|_| stop(&pipeline))?;
+        let capture = Self { pipeline, passage, pulse, dropped, failed };
+        if planned.network.is_some() || capture.passage.is_some() {
+            capture.wait_for_pictures()?;
+        }
         Ok(capture)
+    }
+
+    /// Waits until it is known what comes.
+    fn wait_for_pictures(&self) -> Result<(), MediaError> {
+        let begun = Instant::now();
+        loop {
+            if let Some(words) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                return Err(words.into_error(Origin::Capture));
+            }
+            let known = self.passage.as_ref().is_none_or(|passage| passage.is_known());
+            if known && self.pulse.count() > 0 && self.size().is_some() {
+                return Ok(());
+            }
+            if begun.elapsed() > FIRST_PICTURE {
+                return Err(MediaError::Stalled(format!(
+                    "no picture came within {} s",
+                    FIRST_PICTURE.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Width and height of what comes out, once it does.
     pub(crate) fn size(&self) -> Option<(u32, u32)> {
-        let caps = self.pipeline.by_name("out")?.static_pad("sink")?.current_caps()?;
+        let caps = self.caps()?;
         let side = |name| u32::try_from(caps.structure(0)?.get::<i32>(name).ok()?).ok();
         Some((side("width")?, side("height")?))
+    }
+
+    /// Pictures a second, where the stream tells.
+    pub(crate) fn framerate(&self) -> Option<(u32, u32)> {
+        let rate = self.caps()?.structure(0)?.get::<gst::Fraction>("framerate").ok()?;
+        let (n, d) = (u32::try_from(rate.numer()).ok()?, u32::try_from(rate.denom()).ok()?);
+        (n > 0 && d > 0).then_some((n, d))
+    }
+
+    fn caps(&self) -> Option<gst::Caps> {
+        self.pipeline.by_name("out")?.static_pad("sink")?.current_caps()
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
         stop(&self.pipeline);
+        if let Some(passage) = &self.passage {
+            passage.stop();
+        }
     }
+}
+
+/// Has a V4L2 camera that encodes asked for key frames by the control for it, which its element knows nothing of; one
+/// without the control, as USB cameras are, makes none. Set while the device is open, controls take effect at once.
+fn pass_requests_on(source: &gst::Element) {
+    let (Some(pad), true) = (source.static_pad("src"), source.find_property("extra-controls").is_some())
+    else {
+        return;
+    };
+    let weak = source.downgrade();
+    pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+        let asks = |event: &gst::Event| gst_video::UpstreamForceKeyUnitEvent::parse(event).is_ok();
+        if let (Some(source), Some(true)) = (weak.upgrade(), info.event().map(asks)) {
+            let controls = gst::Structure::builder("controls").field("force_key_frame", 1).build();
+            source.set_property("extra-controls", controls);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Parses a launch line of ours.
@@ -185,20 +301,23 @@ pub(crate) fn by_name<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str
         .ok_or_else(|| MediaError::pipeline("pipeline", format!("has no element `{name}` of the right kind")))
 }
 
-/// Starts a pipeline whose end goes to `events`, and waits until it runs.
+/// Starts a pipeline whose end goes to `events`, and waits until it runs. Returns where its first error will be.
 pub(crate) fn play(
     pipeline: &gst::Pipeline,
     origin: Origin,
     events: &mpsc::Sender<Event>,
-) -> Result<(), MediaError> {
+    in_words: Box<InWords>,
+) -> Result<Failed, MediaError> {
     let bus = pipeline.bus().ok_or_else(|| MediaError::pipeline(origin.to_string(), "has no bus"))?;
-    let (sender, first) = (events.clone(), Arc::new(Mutex::new(None::<String>)));
-    let heard = Arc::clone(&first);
+    let (sender, failed) = (events.clone(), Failed::default());
+    let heard = Arc::clone(&failed);
     // Messages are turned into events at once and dropped: a bus that keeps them keeps the pipeline.
     bus.set_sync_handler(move |_, message| {
         let why = match message.view() {
-            gst::MessageView::Error(e) => words(&e.error(), &e.debug().unwrap_or_default()),
-            gst::MessageView::Eos(_) => "the stream ended".to_owned(),
+            gst::MessageView::Error(e) => in_words(&e.error(), &e.debug().unwrap_or_default()),
+            gst::MessageView::Eos(_) => {
+                in_words(&gst::glib::Error::new(gst::StreamError::Failed, "the stream ended"), "")
+            }
             _ => return gst::BusSyncReply::Drop,
         };
         heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.clone());
@@ -209,10 +328,26 @@ pub(crate) fn play(
         // Live sources do not preroll, so this returns at once or when the device is open.
         pipeline.state(gst::ClockTime::from_seconds(8)).0
     });
-    started.map(|_| ()).map_err(|error| {
+    match started {
+        Ok(_) => Ok(failed),
+        Err(error) => {
+            let said = heard_soon(&failed);
+            let said = said.unwrap_or_else(|| Words { why: error.to_string(), hint: None });
+            Err(said.into_error(origin))
+        }
+    }
+}
+
+/// What was said of a failure: GStreamer ends the change of state before it posts why.
+fn heard_soon(first: &Mutex<Option<Words>>) -> Option<Words> {
+    let until = Instant::now() + Duration::from_millis(200);
+    loop {
         let said = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        MediaError::pipeline(origin.to_string(), said.unwrap_or_else(|| error.to_string()))
-    })
+        if said.is_some() || Instant::now() > until {
+            return said;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Stops a pipeline for good. Blocks.
@@ -224,9 +359,16 @@ pub(crate) fn stop(pipeline: &gst::Pipeline) {
     }
 }
 
+/// The words of an error that can hold no secret.
+pub(crate) fn plain_words(error: &gst::glib::Error, debug: &str) -> Words {
+    Words { why: words(error, debug), hint: None }
+}
+
 /// GStreamer's error in words a person can act on: its message, and what the driver said.
 pub(crate) fn words(error: &gst::glib::Error, debug: &str) -> String {
     let driver = debug.lines().last().unwrap_or_default().trim();
     let text = error.message().trim_end_matches('.');
+    let logged = driver::said().map(|said| format!("; {said}")).unwrap_or_default();
+    let driver = &format!("{driver}{logged}");
     if driver.is_empty() || text.contains(driver) { text.to_owned() } else { format!("{text} ({driver})") }
 }

@@ -1,14 +1,16 @@
 //! One rendition's encoder: `appsrc ! scale, rate, convert ! encoder ! appsink`, run only while someone watches.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::mpsc;
 
-use super::capture::{Event, Origin, Outlets, Pulse, build, by_name, play, stop};
-use super::fanout::{Fanout, Frame};
+use super::capture::{Event, Origin, Outlets, Pulse, build, by_name, plain_words, play, stop};
+use super::fanout::Fanout;
+use super::gop::Frame;
 use super::{MediaError, Timeline};
 
 /// What to encode to.
@@ -51,7 +53,10 @@ pub(crate) struct Encoder {
     pipeline: gst::Pipeline,
     input: gst_app::AppSrc,
     outlets: Outlets,
+    sink: gst_app::AppSink,
     fanout: Arc<Fanout>,
+    /// Set at its end: what a hung encoder gives afterwards belongs to nobody.
+    gone: Arc<AtomicBool>,
     /// Beats with every encoded frame.
     pub(crate) pulse: Arc<Pulse>,
 }
@@ -78,11 +83,15 @@ impl Encoder {
         sink.set_property("sync", false);
         sink.set_property("enable-last-sample", false);
         let pulse = Pulse::new();
-        let (beat, out) = (Arc::clone(&pulse), Arc::clone(fanout));
+        let gone = Arc::new(AtomicBool::new(false));
+        let (beat, out, ended) = (Arc::clone(&pulse), Arc::clone(fanout), Arc::clone(&gone));
         let new_sample = move |sink: &gst_app::AppSink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            if ended.load(Ordering::Acquire) {
+                return Err(gst::FlowError::Eos);
+            }
             beat.beat();
-            if let Some(frame) = frame(&sample) {
+            if let Some(frame) = on_timeline(&sample) {
                 out.push(&frame);
             }
             Ok(gst::FlowSuccess::Ok)
@@ -95,12 +104,14 @@ impl Encoder {
             pipeline,
             input: input.clone(),
             outlets: outlets.clone(),
+            sink: sink.clone(),
+            gone,
             fanout: Arc::clone(fanout),
             pulse,
         };
         // An encoder prerolls only with its first picture, so it is not waited for.
         sink.set_property("async", false);
-        play(&encoder.pipeline, origin, events)?;
+        play(&encoder.pipeline, origin, events, Box::new(plain_words))?;
         outlets.add(input);
         Ok(encoder)
     }
@@ -108,14 +119,17 @@ impl Encoder {
 
 impl Drop for Encoder {
     fn drop(&mut self) {
+        self.gone.store(true, Ordering::Release);
         self.outlets.remove(&self.input);
+        if let Some(pad) = self.sink.static_pad("sink") {
+            self.fanout.encoder_stopped(&pad);
+        }
         stop(&self.pipeline);
-        self.fanout.encoder_stopped();
     }
 }
 
 /// The encoded frame with its PTS in running time: x264enc shifts PTS by 1000 hours and lets the segment say so.
-fn frame(sample: &gst::Sample) -> Option<Frame> {
+pub(super) fn on_timeline(sample: &gst::Sample) -> Option<Frame> {
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let mut buffer = sample.buffer()?.copy();
     let pts = segment.to_running_time(buffer.pts());

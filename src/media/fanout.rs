@@ -2,10 +2,12 @@
 //!
 //! Each viewer has a queue that is looked at before every push: one that is behind skips to the next key frame and
 //! costs nobody else anything. The current group of pictures is kept, so a joiner does not wait for the camera's
-//! key-frame interval. A viewer changes rendition at a key frame of the new one, on the same track.
+//! key-frame interval. A viewer changes rendition at a key frame of the new one, on the same track. While the camera
+//! gives nothing, a slate takes its place in the same fan-out; each takes over at a key frame of its own, or a camera
+//! that makes none on request with its kept group.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -14,8 +16,14 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use tokio::sync::Notify;
 
-/// A queue longer than this makes a viewer skip to a key frame: more would be a lasting delay.
-const MAX_QUEUE: gst::ClockTime = gst::ClockTime::from_mseconds(300);
+use self::inner::{Feed, Inner};
+use self::viewer::Viewer;
+use super::gop::Frame;
+
+mod inner;
+mod slate;
+mod viewer;
+
 /// A group of pictures younger than this is replayed to a joiner at once; for an older one a key frame is quicker
 /// to decode than all that came since the last, if the encoder can make one.
 const REPLAY_AT_ONCE: gst::ClockTime = gst::ClockTime::from_mseconds(500);
@@ -24,31 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Requests closer together than this are one: a crowd that joins, or loses packets, must not turn the stream into
 /// key frames.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(500);
-/// Bounds of the kept group: a burst larger than this overruns Wi-Fi queues and webrtcbin's 500 retransmittable
-/// packets.
-const MAX_GOP_BYTES: usize = 2 << 20;
-/// See [`MAX_GOP_BYTES`].
-const MAX_GOP_TIME: gst::ClockTime = gst::ClockTime::from_seconds(15);
-
-/// One encoded access unit, shared by all who get it.
-#[derive(Debug, Clone)]
-pub(crate) struct Frame {
-    /// The data; its PTS is running time on the shared timeline.
-    pub(crate) buffer: gst::Buffer,
-    /// Its format.
-    pub(crate) caps: gst::Caps,
-}
-
-impl Frame {
-    fn is_key(&self) -> bool {
-        !self.buffer.flags().contains(gst::BufferFlags::DELTA_UNIT)
-    }
-
-    fn pts(&self) -> gst::ClockTime {
-        self.buffer.pts().unwrap_or(gst::ClockTime::ZERO)
-    }
-}
-
+/// A viewer that changes rendition and gets nothing from the old one for this long sees the slate of the new one.
+const UNFED: Duration = Duration::from_secs(1);
 /// The fan-out of one rendition in one codec. Lives as long as its camera, whether or not an encoder runs.
 #[derive(Debug)]
 pub struct Fanout {
@@ -73,42 +58,8 @@ pub struct Counters {
     pub requests: AtomicU64,
     /// Frames not given to viewers that were behind.
     pub dropped: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    gop: Vec<Frame>,
-    gop_bytes: usize,
-    viewers: Vec<Arc<Viewer>>,
-    /// Where key-frame requests go while an encoder runs.
-    encoder: Option<gst::glib::WeakRef<gst::Pad>>,
-    requested: Option<Instant>,
-    /// Whether the running encoder was found not to make key frames on request.
-    deaf: bool,
-}
-
-/// One viewer's place; it may be listed by two fan-outs while it changes from one to the other.
-#[derive(Debug)]
-struct Viewer {
-    source: gst_app::AppSrc,
-    state: Mutex<ViewerState>,
-    /// Frames given to it.
-    sent: AtomicU64,
-    first: OnceLock<Instant>,
-}
-
-#[derive(Debug)]
-struct ViewerState {
-    /// The fan-out it should get frames from.
-    wanted: u64,
-    /// The one it gets them from, once a key frame came.
-    current: Option<u64>,
-    /// Whether it fell behind and waits for a key frame.
-    skipping: bool,
-    /// Since when it waits for its first picture.
-    since: Instant,
-    caps: Option<gst::Caps>,
-    gone: bool,
+    /// Frames of the slate, none of which is counted above.
+    pub slates: AtomicU64,
 }
 
 /// A viewer's subscription; dropping it leaves.
@@ -136,7 +87,7 @@ impl Fanout {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner::new()),
             interest: AtomicUsize::new(0),
             wake,
             counters: Counters::default(),
@@ -147,6 +98,7 @@ impl Fanout {
     #[must_use]
     pub fn interest(self: &Arc<Self>) -> Interest {
         if self.interest.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.lock().alive = Instant::now();
             self.wake.notify_one();
         }
         Interest(Arc::clone(self))
@@ -168,33 +120,19 @@ impl Fanout {
     /// Gives frames to `source` from a decodable point on.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, source: gst_app::AppSrc) -> Subscription {
-        let state = ViewerState {
-            wanted: self.id,
-            current: None,
-            skipping: false,
-            since: Instant::now(),
-            caps: None,
-            gone: false,
-        };
-        let viewer = Arc::new(Viewer {
-            source,
-            state: Mutex::new(state),
-            sent: AtomicU64::new(0),
-            first: OnceLock::new(),
-        });
+        let viewer = Viewer::new(source, self.id);
         self.attach(&viewer);
         Subscription { viewer, fanout: Arc::clone(self), _interest: self.interest() }
     }
 
     fn attach(&self, viewer: &Arc<Viewer>) {
         let mut inner = self.lock();
-        let young = match (inner.gop.first(), inner.gop.last()) {
-            (Some(first), Some(last)) => last.pts().saturating_sub(first.pts()) <= REPLAY_AT_ONCE,
-            _ => false,
-        };
-        let fresh = lock(&viewer.state).current.is_none();
-        if fresh && (young || inner.deaf) {
-            inner.replay(viewer, self.id);
+        let young = inner.gop.span() <= REPLAY_AT_ONCE;
+        {
+            let mut state = lock(&viewer.state);
+            if state.current.is_none() && (young || inner.deaf) {
+                state.replay(&viewer.source, &inner.gop, self.id);
+            }
         }
         inner.viewers.push(Arc::clone(viewer));
         let started = lock(&viewer.state).current == Some(self.id);
@@ -206,11 +144,16 @@ impl Fanout {
 
     /// Asks the encoder for a key frame, unless one was asked for just now.
     pub fn request_keyframe(&self) {
-        let mut inner = self.lock();
+        let inner = self.lock();
+        let feed = inner.feed;
+        self.request_of(inner, feed);
+    }
+
+    fn request_of(&self, mut inner: MutexGuard<'_, Inner>, feed: Feed) {
         if inner.requested.is_some_and(|at| at.elapsed() < REQUEST_INTERVAL) {
             return;
         }
-        let Some(pad) = inner.encoder.as_ref().and_then(gst::glib::WeakRef::upgrade) else { return };
+        let Some(pad) = inner.encoder(feed) else { return };
         inner.requested = Some(Instant::now());
         drop(inner);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
@@ -220,38 +163,68 @@ impl Fanout {
         pad.push_event(event);
     }
 
-    /// An encoder starts: what is kept belongs to another stream.
+    /// The camera's encoder starts: what is kept of it belongs to another stream.
     pub(crate) fn encoder_started(&self, sink_pad: &gst::Pad) {
-        let mut inner = self.lock();
-        inner.gop.clear();
-        inner.gop_bytes = 0;
-        inner.encoder = Some(sink_pad.downgrade());
-        inner.requested = None;
-        inner.deaf = false;
+        self.started(Feed::Camera, sink_pad, false);
     }
 
-    /// The encoder stopped.
-    pub(crate) fn encoder_stopped(&self) {
+    /// Frames will come as the camera encodes them. It is asked for key frames, but not expected to make them.
+    pub(crate) fn passthrough_started(&self, sink_pad: &gst::Pad) {
+        self.started(Feed::Camera, sink_pad, true);
+    }
+
+    /// The camera's encoder with this sink stopped; another may have taken its place already.
+    pub(crate) fn encoder_stopped(&self, sink_pad: &gst::Pad) {
+        self.stopped(Feed::Camera, sink_pad);
+    }
+
+    fn started(&self, feed: Feed, sink_pad: &gst::Pad, passes: bool) {
         let mut inner = self.lock();
-        inner.gop.clear();
-        inner.gop_bytes = 0;
-        inner.encoder = None;
+        *inner.encoder_mut(feed) = Some(sink_pad.downgrade());
+        inner.renew(feed, passes);
+    }
+
+    fn stopped(&self, feed: Feed, sink_pad: &gst::Pad) {
+        let mut inner = self.lock();
+        if inner.encoder(feed).is_some_and(|pad| pad != *sink_pad) {
+            return;
+        }
+        *inner.encoder_mut(feed) = None;
+        inner.renew(feed, false);
         // Those who have changed to another rendition will not be met by a push here any more.
         inner.viewers.retain(|viewer| lock(&viewer.state).takes(self.id));
     }
 
-    /// Hands one frame to everyone. Called on the encoder's thread; never waits for a viewer.
+    /// Hands one frame of the camera to everyone. Called on the encoder's thread; never waits for a viewer.
     pub(crate) fn push(&self, frame: &Frame) {
         let mut inner = self.lock();
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
         if frame.is_key() {
             self.counters.keyframes.fetch_add(1, Ordering::Relaxed);
         }
-        inner.keep(frame);
+        inner.alive = Instant::now();
+        if inner.feed == Feed::Slate {
+            if !frame.is_key() && !inner.may_go_on() {
+                // It was silent and goes on: nobody has what this frame builds on.
+                return self.request_of(inner, Feed::Camera);
+            }
+            inner.slate_due = false;
+            inner.switch(Feed::Camera);
+            if !frame.is_key() {
+                inner.lose(self.id);
+            }
+        }
+        self.deliver(inner, frame);
+    }
+
+    fn deliver(&self, mut inner: MutexGuard<'_, Inner>, frame: &Frame) {
+        let frame = &inner.in_order(frame);
+        inner.gop.keep(frame);
         let mut needs_key = false;
-        let Inner { viewers, gop, requested, deaf, .. } = &mut *inner;
+        let passes = inner.passes && inner.feed == Feed::Camera;
+        let Inner { viewers, gop, requested, deaf, feed, .. } = &mut *inner;
         if requested.is_some_and(|at| at.elapsed() > PATIENCE) {
-            *deaf = !frame.is_key() && gop.len() > 1;
+            *deaf = passes || (!frame.is_key() && gop.frames().len() > 1);
             *requested = None;
         }
         if frame.is_key() {
@@ -263,15 +236,22 @@ impl Fanout {
             if state.gone || (!mine && state.wanted != self.id) {
                 return false;
             }
+            if !mine && *feed == Feed::Slate && state.current.is_some() && state.fed.elapsed() < UNFED {
+                return true; // it still sees the other rendition, which is better than a slate of this one
+            }
+            if frame.is_key() {
+                state.lost = false;
+            }
+            let caught_up = viewer.source.current_level_buffers() == 0;
+            let replay = !frame.is_key() && state.takes_replay(self.id, *deaf, caught_up);
+            if replay && state.replay(&viewer.source, gop, self.id) {
+                return true; // the kept group ends with this frame
+            }
             if !mine && frame.is_key() {
                 state.current = Some(self.id);
                 state.skipping = false;
             } else if !mine {
-                if state.current.is_none() && state.since.elapsed() > PATIENCE && !gop.is_empty() {
-                    state.replay(&viewer.source, gop, self.id);
-                } else {
-                    needs_key = true;
-                }
+                needs_key = true;
                 return true;
             }
             if !viewer.push(&mut state, frame) {
@@ -288,66 +268,6 @@ impl Fanout {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
-    }
-}
-
-impl Inner {
-    /// Keeps the current group of pictures, within the bounds; past them nothing until the next key frame.
-    fn keep(&mut self, frame: &Frame) {
-        if frame.is_key() {
-            self.gop.clear();
-            self.gop_bytes = 0;
-        } else if self.gop.is_empty() {
-            return;
-        }
-        self.gop_bytes += frame.buffer.size();
-        self.gop.push(frame.clone());
-        let age =
-            self.gop.first().map_or(gst::ClockTime::ZERO, |first| frame.pts().saturating_sub(first.pts()));
-        if self.gop_bytes > MAX_GOP_BYTES || age > MAX_GOP_TIME {
-            self.gop.clear();
-            self.gop_bytes = 0;
-        }
-    }
-
-    fn replay(&self, viewer: &Viewer, id: u64) {
-        lock(&viewer.state).replay(&viewer.source, &self.gop, id);
-    }
-}
-
-impl ViewerState {
-    fn takes(&self, id: u64) -> bool {
-        self.wanted == id && !self.gone
-    }
-
-    fn replay(&mut self, source: &gst_app::AppSrc, gop: &[Frame], id: u64) {
-        for frame in gop {
-            self.current = Some(id);
-            self.push(source, frame);
-        }
-    }
-
-    fn push(&mut self, source: &gst_app::AppSrc, frame: &Frame) {
-        if self.caps.as_ref() != Some(&frame.caps) {
-            source.set_caps(Some(&frame.caps));
-            self.caps = Some(frame.caps.clone());
-        }
-        // Refused only while the viewer's pipeline is being taken down.
-        let _ = source.push_buffer(frame.buffer.clone());
-    }
-}
-
-impl Viewer {
-    /// Whether the viewer took the frame; one that is behind takes none until a key frame.
-    fn push(&self, state: &mut ViewerState, frame: &Frame) -> bool {
-        let behind = self.source.current_level_time() > MAX_QUEUE;
-        state.skipping = behind || (state.skipping && !frame.is_key());
-        if !state.skipping {
-            state.push(&self.source, frame);
-            self.sent.fetch_add(1, Ordering::Relaxed);
-            self.first.get_or_init(Instant::now);
-        }
-        !state.skipping
     }
 }
 
@@ -383,6 +303,7 @@ impl Subscription {
 
     /// Asks for a key frame on the viewer's behalf.
     pub fn request_keyframe(&self) {
+        lock(&self.viewer.state).lost = true;
         self.fanout.request_keyframe();
     }
 }
@@ -397,4 +318,162 @@ impl Drop for Subscription {
 /// A poisoned lock means a panic, and a panic ends the daemon; in tests the data is still whole between statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(millis: u64, key: bool) -> Frame {
+        sized(millis, key, 10)
+    }
+
+    fn sized(millis: u64, key: bool, size: usize) -> Frame {
+        let mut buffer = gst::Buffer::with_size(size).unwrap();
+        let data = buffer.make_mut();
+        data.set_pts(gst::ClockTime::from_mseconds(millis));
+        if !key {
+            data.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        Frame { buffer, caps: gst::Caps::new_empty_simple("video/x-h264") }
+    }
+
+    fn viewer() -> gst_app::AppSrc {
+        gst::init().unwrap();
+        gst_app::AppSrc::builder().format(gst::Format::Time).build()
+    }
+
+    fn pad() -> gst::Pad {
+        gst::Pad::new(gst::PadDirection::Sink)
+    }
+
+    #[test]
+    fn the_camera_comes_back_at_a_key_frame_with_later_time_stamps() {
+        let (source, sink, slate) = (viewer(), pad(), pad());
+        let fanout = Fanout::new(Arc::default());
+        let subscription = fanout.subscribe(source);
+        fanout.encoder_started(&sink);
+        fanout.push(&frame(0, true));
+        fanout.push(&frame(33, false));
+        fanout.push_slate(&frame(50, true));
+        assert!(!fanout.shows_slate(), "it was not asked for");
+        fanout.slate_started(&slate);
+        fanout.push_slate(&frame(60, false));
+        assert!(!fanout.shows_slate(), "not in the middle of a group");
+        fanout.push_slate(&frame(70, true));
+        assert!(fanout.shows_slate());
+        fanout.push(&frame(80, false));
+        assert!(fanout.shows_slate(), "what that frame builds on is gone");
+        fanout.push(&frame(66, true));
+        fanout.push_slate(&frame(90, true));
+        assert!(!fanout.shows_slate(), "the camera wins");
+        assert_eq!(subscription.sent(), 4);
+        assert_eq!(fanout.lock().latest, gst::ClockTime::from_mseconds(71), "66 is moved behind 70");
+        // A late word of an encoder that was replaced is none.
+        let next = pad();
+        fanout.encoder_started(&next);
+        fanout.encoder_stopped(&sink);
+        assert!(fanout.lock().encoder(Feed::Camera).is_some());
+    }
+
+    #[test]
+    fn who_changes_rendition_keeps_the_old_pictures_rather_than_a_slate_of_the_new_one() {
+        let source = viewer();
+        let (main, sub) = (Fanout::new(Arc::default()), Fanout::new(Arc::default()));
+        let mut subscription = main.subscribe(source);
+        let slate = pad();
+        main.push(&frame(0, true));
+        subscription.change_to(&sub);
+        sub.slate_started(&slate);
+        sub.push_slate(&frame(10, true));
+        main.push(&frame(33, false));
+        assert_eq!(
+            (sub.counters.slates.load(Ordering::Relaxed), subscription.sent()),
+            (1, 2),
+            "from main both"
+        );
+        sub.push(&frame(66, true));
+        main.push(&frame(66, false));
+        assert_eq!(subscription.sent(), 3, "now from sub");
+    }
+
+    /// A fan-out of what a camera encodes, and a viewer's queue that nobody empties.
+    fn passing() -> (Arc<Fanout>, gst_app::AppSrc) {
+        gst::init().unwrap();
+        let fanout = Fanout::new(Arc::default());
+        fanout.passthrough_started(&gst::Pad::new(gst::PadDirection::Sink));
+        (fanout, gst_app::AppSrc::builder().format(gst::Format::Time).build())
+    }
+
+    #[test]
+    fn whoever_lost_its_way_gets_the_kept_group_and_no_more_than_is_good() {
+        let (fanout, queue) = passing();
+        let viewer = fanout.subscribe(queue.clone());
+        for number in 0..5 {
+            fanout.push(&frame(number, number == 0));
+        }
+        assert_eq!(queue.current_level_buffers(), 5);
+        viewer.request_keyframe();
+        fanout.push(&frame(10, false));
+        assert_eq!(queue.current_level_buffers(), 11, "the group of six again");
+        viewer.request_keyframe();
+        fanout.push(&frame(11, false));
+        assert_eq!(queue.current_level_buffers(), 12, "not so soon");
+    }
+
+    #[test]
+    fn frames_go_on_where_no_group_is_kept() {
+        let (fanout, queue) = passing();
+        let viewer = fanout.subscribe(queue.clone());
+        fanout.push(&frame(0, true));
+        fanout.push(&sized(1, false, 4 << 20));
+        viewer.request_keyframe();
+        fanout.push(&frame(2, false));
+        assert_eq!(queue.current_level_buffers(), 3);
+    }
+
+    #[test]
+    fn a_change_to_what_a_camera_encodes_waits_for_no_key_frame_and_never_goes_back_in_time() {
+        let (fanout, queue) = passing();
+        for number in 0..5 {
+            fanout.push(&frame(number * 100, number == 0));
+        }
+        let sub = Fanout::new(Arc::default());
+        let mut viewer = sub.subscribe(queue.clone());
+        sub.push(&frame(450, true));
+        viewer.change_to(&fanout);
+        fanout.push(&frame(440, false));
+        assert_eq!(queue.current_level_buffers(), 1, "older than what was shown");
+        fanout.push(&frame(500, false));
+        assert_eq!(queue.current_level_buffers(), 1 + 7, "the whole group");
+        fanout.push(&frame(600, false));
+        assert_eq!(queue.current_level_buffers(), 9);
+        assert_eq!(lock(&viewer.viewer.state).last.mseconds(), 600);
+    }
+
+    #[test]
+    fn a_camera_that_makes_no_key_frames_comes_back_at_once_with_what_was_kept() {
+        let (fanout, queue) = passing();
+        let (slate, _viewer) = (pad(), fanout.subscribe(queue.clone()));
+        for number in 0..5 {
+            fanout.push(&frame(number * 100, number == 0));
+        }
+        fanout.slate_started(&slate);
+        fanout.push_slate(&frame(2000, true));
+        assert!(fanout.shows_slate() && queue.current_level_buffers() == 6);
+        fanout.push(&frame(1990, false));
+        assert!(!fanout.shows_slate(), "its key frame is far away");
+        assert_eq!(queue.current_level_buffers(), 6 + 6, "the whole group");
+        fanout.push(&frame(2090, false));
+        assert_eq!(queue.current_level_buffers(), 13);
+        // Reconnected, it begins with a key frame; nothing of before is shown.
+        fanout.slate_started(&slate);
+        fanout.push_slate(&frame(3000, true));
+        fanout.passthrough_started(&pad());
+        fanout.push(&frame(3050, false));
+        assert!(fanout.shows_slate(), "what that frame builds on never came");
+        fanout.push(&frame(3100, true));
+        assert!(!fanout.shows_slate());
+        assert_eq!(queue.current_level_buffers(), 15);
+    }
 }

@@ -3,22 +3,34 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod blocking;
 pub mod camera;
 mod capture;
+mod decode;
+mod driver;
 pub mod encode;
 pub mod encoders;
 pub mod fanout;
+mod gop;
 pub mod ice;
+mod passthrough;
 pub mod peer;
 pub mod plan;
 mod playout_delay;
 pub mod proof;
 pub mod probe;
+mod reports;
+pub mod rtsp;
 mod running;
+mod slate;
 mod stamp;
+pub mod stills;
+mod supervise;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+
+use crate::fault::Kind;
 
 /// GStreamer's refusal of something we cannot do without.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +65,14 @@ pub enum MediaError {
     /// Nothing comes any more, without an error.
     #[error("{0}")]
     Stalled(String),
-    /// Not yet in this version.
-    #[error("{0} are not supported by this version")]
-    Unsupported(&'static str),
+    /// A network camera refuses, or cannot be reached.
+    #[error("{why}")]
+    Network {
+        /// What it said, in words; without password.
+        why: String,
+        /// The next step.
+        hint: &'static str,
+    },
     /// An encoder that the config names failed its trial.
     #[error("encoder `{encoder}` does not work on this box: {fault}")]
     Encoder {
@@ -85,7 +102,7 @@ impl MediaError {
             Self::MissingElement { package, .. } => format!("apt install {package}"),
             Self::Pipeline { .. } => "`portald devices` shows what this box offers".into(),
             Self::Absent(_) => "plug it in; `portald devices` lists the cameras that are there".into(),
-            Self::Unsupported(_) => "use a V4L2 camera, or remove it from the config".into(),
+            Self::Network { hint, .. } => (*hint).into(),
             Self::Template(_) => {
                 "look into /etc/portald/pipelines, which overrides the built-in templates".into()
             }
@@ -95,6 +112,20 @@ impl MediaError {
                     .into()
             }
             Self::Hung { .. } => "unplug the device, or restart the box if its driver hangs".into(),
+        }
+    }
+
+    /// What kind of fault it is, where no device's words tell more.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Absent(_) => Kind::Unplugged,
+            Self::Stalled(_) => Kind::Stalled,
+            Self::Hung { .. } => Kind::Hung,
+            Self::Encoder { .. } => Kind::Encoder,
+            Self::Network { .. } => Kind::Network,
+            Self::MissingElement { .. } | Self::Template(_) => Kind::Unsupported,
+            Self::Init(_) | Self::Pipeline { .. } => Kind::Other,
         }
     }
 
@@ -119,6 +150,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("h264parse", "gstreamer1.0-plugins-bad"),
     ("openh264enc", "gstreamer1.0-plugins-bad"),
     ("x264enc", "gstreamer1.0-plugins-ugly"),
+    ("rtspsrc", "gstreamer1.0-plugins-good"),
+    ("rtph264depay", "gstreamer1.0-plugins-good"),
+    ("openh264dec", "gstreamer1.0-plugins-bad"),
+    ("avdec_h264", "gstreamer1.0-libav"),
     ("libcamerasrc", "gstreamer1.0-libcamera"),
 ];
 
@@ -169,6 +204,7 @@ impl Timeline {
     /// [`MediaError`] with the Debian package to install.
     pub fn start() -> Result<Self, MediaError> {
         gst::init().map_err(MediaError::Init)?;
+        driver::listen();
         if let Some(name) = REQUIRED.iter().find(|name| !has_element(name)) {
             return Err(missing(name));
         }

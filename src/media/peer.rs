@@ -20,9 +20,11 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::capture::{Pulse, stop};
 use super::playout_delay::{self, PlayoutDelay};
+use super::reports::{self, Reports};
 use super::{MediaError, Timeline};
 use crate::proto::message::{Description, SdpKind};
 use crate::proto::negotiation::{Codec, Generation, Input, LossReason};
+use crate::quality::Report;
 
 /// Payload types of our offers; webrtcbin picks those of the retransmissions itself.
 const H264_PT: i32 = 96;
@@ -47,6 +49,7 @@ pub struct Peer {
     events: Events,
     /// Beats with every packet from the viewer.
     heard: Arc<Pulse>,
+    reports: Arc<Reports>,
     playout_delay: AtomicBool,
     /// Beats with everything that webrtcbin is told to do on its own thread.
     told: Arc<Pulse>,
@@ -102,8 +105,8 @@ impl Peer {
             .build()
             .map_err(|_| super::missing("webrtcbin"))?;
         timeline.ice.apply(&webrtc);
-        let heard = Pulse::new();
-        watch_arrivals(&pipeline, &heard);
+        let (heard, reports) = (Pulse::new(), Arc::<Reports>::default());
+        reports::listen(&pipeline, &heard, &reports);
         pipeline.add(&webrtc).map_err(|e| MediaError::pipeline("viewer pipeline", e))?;
         connect(&webrtc, &events);
         let pad = webrtc
@@ -117,7 +120,8 @@ impl Peer {
         transceiver.set_property("codec-preferences", offered_caps());
         let playout_delay = AtomicBool::new(false);
         let told = Pulse::new();
-        let peer = Self { pipeline, webrtc, pad, events, heard, playout_delay, told, stopped: false };
+        let peer =
+            Self { pipeline, webrtc, pad, events, heard, reports, playout_delay, told, stopped: false };
         peer.watch_bus();
         peer.pipeline
             .set_state(gst::State::Playing)
@@ -232,6 +236,7 @@ impl Peer {
         bin.add(&source).map_err(|e| fault(&e))?;
         source.link(&pay).map_err(|e| fault(&e))?;
         let out = pay.static_pad("src").ok_or_else(|| fault(&"the payloader has no source pad"))?;
+        self.reports.learn(&out);
         let ghost = gst::GhostPad::with_target(&out).map_err(|e| fault(&e))?;
         bin.add_pad(&ghost).map_err(|e| fault(&e))?;
         self.pipeline.add(&bin).map_err(|e| fault(&e))?;
@@ -251,6 +256,12 @@ impl Peer {
     #[must_use]
     pub fn lost_events(&self) -> u64 {
         self.events.lost.load(Ordering::Relaxed)
+    }
+
+    /// What the viewer reported of the link since this was last asked.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        self.reports.take()
     }
 
     /// Stops everything. Blocks for 2–90 ms, and for up to 0.7 s when the viewer leaves at once. The request pad is never released: on 1.22 that hangs for ever when no
@@ -368,22 +379,6 @@ fn remote_fingerprint(webrtc: &gst::Element) -> Option<String> {
     let digest = glib::compute_checksum_for_data(glib::ChecksumType::Sha256, &der)?;
     let bytes: Vec<&str> = (0..digest.len()).step_by(2).filter_map(|i| digest.get(i..i + 2)).collect();
     Some(bytes.join(":").to_uppercase())
-}
-
-/// Notes when packets come in, because 1.22 does not tell that they stopped.
-fn watch_arrivals(pipeline: &gst::Pipeline, heard: &Arc<Pulse>) {
-    let heard = Arc::clone(heard);
-    pipeline.connect_deep_element_added(move |_, _, element| {
-        if element.factory().is_none_or(|factory| factory.name() != "nicesrc") {
-            return;
-        }
-        let Some(pad) = element.static_pad("src") else { return };
-        let heard = Arc::clone(&heard);
-        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
-            heard.beat();
-            gst::PadProbeReturn::Ok
-        });
-    });
 }
 
 /// Turns the viewer's PLI and FIR, which arrive as upstream events, into our own event.

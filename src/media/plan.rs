@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::encode::Recipe;
 use super::encoders::Encoders;
+use super::rtsp::Network;
 use super::{MediaError, has_element, probe};
-use crate::config::settings::{self, Source};
+use crate::config::settings::{self, EncoderChoice, Source};
 use crate::modes::{self, Format};
 use crate::proto::negotiation::Codec;
 use crate::template::{Templates, Values};
@@ -33,8 +34,14 @@ impl Rendition {
 /// How a camera will be captured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CapturePlan {
-    /// The launch line, raw video out.
+    /// The launch line; out comes raw video, or H.264.
     pub launch: String,
+    /// Whether the camera encodes itself: H.264 comes out.
+    pub encoded: bool,
+    /// Why the main rendition is encoded here nevertheless; none: it is what the camera sends.
+    pub transcoded: Option<&'static str>,
+    /// The camera in the network that is asked.
+    pub network: Option<Network>,
     /// Picture size in pixels, as captured.
     pub width: u32,
     /// See `width`.
@@ -50,7 +57,16 @@ impl CapturePlan {
     #[must_use]
     pub fn wished(camera: &settings::Camera) -> Self {
         let settings::Wish { width, height, framerate } = camera.wish;
-        Self { launch: String::new(), width, height, framerate: (framerate, 1), reason: String::new() }
+        Self {
+            launch: String::new(),
+            encoded: false,
+            transcoded: None,
+            network: None,
+            width,
+            height,
+            framerate: (framerate, 1),
+            reason: String::new(),
+        }
     }
 }
 
@@ -61,6 +77,8 @@ impl CapturePlan {
 pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<CapturePlan, MediaError> {
     let wish = &camera.wish;
     let asked = (wish.width, wish.height, (wish.framerate, 1));
+    let is_auto = camera.encoder == EncoderChoice::Auto;
+    let mut network = None;
     let (template, values, (width, height, framerate), reason) = match &camera.source {
         Source::Test(pattern) => (
             "test",
@@ -68,7 +86,7 @@ pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<Captu
             asked,
             "test cameras make what is asked".to_owned(),
         ),
-        Source::V4l2(path) => v4l2(path, wish)?,
+        Source::V4l2(path) => v4l2(path, wish, is_auto)?,
         Source::Libcamera(None) => {
             ("libcamera", Values::new(), asked, "libcamera scales to what is asked".to_owned())
         }
@@ -76,7 +94,13 @@ pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<Captu
             let values = Values::new().with("camera", name);
             ("libcamera-named", values, asked, "libcamera scales to what is asked".to_owned())
         }
-        Source::Rtsp(_) => return Err(MediaError::Unsupported("RTSP cameras")),
+        Source::Rtsp(url) => {
+            let asked = network.insert(Network::describe(url, camera.rtsp_transport)?);
+            // Size and rate are the camera's to choose; the wish stands in until its first picture tells.
+            let picture = (wish.width, wish.height, asked.framerate.unwrap_or((wish.framerate, 1)));
+            let template = if asked.is_h264() { "rtsp-h264" } else { "rtsp-decoded" };
+            (template, Values::new(), picture, format!("the network camera sends {}", asked.encoding()))
+        }
     };
     let template = templates.source(template).ok_or_else(|| {
         MediaError::pipeline("source", format!("no template pipelines/source/{template}.pipeline"))
@@ -86,21 +110,24 @@ pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<Captu
     }
     let values = values.picture(width, height, framerate);
     let launch = template.render(&values).map_err(|e| MediaError::pipeline("source", e))?;
-    Ok(CapturePlan { launch, width, height, framerate, reason })
+    let encoded = template.codec.as_deref() == Some("h264");
+    let transcoded = (!is_auto).then_some("the configuration names an encoder");
+    Ok(CapturePlan { launch, encoded, transcoded, network, width, height, framerate, reason })
 }
 
 type Chosen = (&'static str, Values, (u32, u32, (u32, u32)), String);
 
-fn v4l2(path: &Path, wish: &settings::Wish) -> Result<Chosen, MediaError> {
+fn v4l2(path: &Path, wish: &settings::Wish, takes_h264: bool) -> Result<Chosen, MediaError> {
     let offers = probe::modes(path, wish)?;
-    let choice = modes::choose(&offers, wish).ok_or_else(|| {
+    let choice = modes::choose(&offers, wish, takes_h264).ok_or_else(|| {
         MediaError::pipeline(path.display().to_string(), "the device offers no format we can use")
     })?;
     let values = Values::new().with("device", path.display());
     let picture = (choice.width, choice.height, choice.framerate);
     Ok(match &choice.format {
         Format::Raw(format) => ("v4l2-raw", values.with("format", format), picture, choice.reason.clone()),
-        _ => ("v4l2-mjpeg", values, picture, choice.reason.clone()),
+        Format::H264 => ("v4l2-h264", values, picture, choice.reason.clone()),
+        Format::Mjpeg => ("v4l2-mjpeg", values, picture, choice.reason.clone()),
     })
 }
 
@@ -135,7 +162,7 @@ pub fn encoding(
 }
 
 /// 4:2:0 pictures have even sides.
-fn even(side: u32) -> u32 {
+pub(super) fn even(side: u32) -> u32 {
     (side & !1).max(16)
 }
 

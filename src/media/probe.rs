@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::capture::{build, by_name, stop, words};
 use super::{MediaError, has_element, missing};
 use crate::config::settings::Wish;
+use crate::identity::Places;
 use crate::modes::{Format, Mode, Rates, SizeRange};
 
 /// A camera of this box.
@@ -31,6 +32,7 @@ pub struct Device {
 #[must_use]
 pub fn devices() -> Vec<Device> {
     let Some(provider) = gst::DeviceProviderFactory::by_name("v4l2deviceprovider") else { return Vec::new() };
+    let places = Places::default();
     let mut found: Vec<Device> = provider
         .devices()
         .iter()
@@ -39,7 +41,7 @@ pub fn devices() -> Vec<Device> {
             let properties = device.properties()?;
             let node = PathBuf::from(properties.get::<String>("device.path").ok()?);
             let modes = device.caps().map(|caps| modes_of(&caps, &Wish::default())).unwrap_or_default();
-            let path = stable_path(&node);
+            let path = places.stable(&node).unwrap_or_else(|| node.clone());
             let title = device.display_name().to_string();
             Some(Device { name: name_of(&path, &title), title, path, node, modes })
         })
@@ -184,17 +186,6 @@ fn tell_apart(found: &mut [Device]) {
             number += 1;
         }
     }
-}
-
-/// The name under /dev/v4l that stays with the camera; its number does not.
-fn stable_path(node: &Path) -> PathBuf {
-    let linked = |directory: &str| {
-        let mut links: Vec<PathBuf> =
-            fs::read_dir(directory).ok()?.flatten().map(|entry| entry.path()).collect();
-        links.sort();
-        links.into_iter().find(|link| fs::canonicalize(link).is_ok_and(|target| target == node))
-    };
-    linked("/dev/v4l/by-id").or_else(|| linked("/dev/v4l/by-path")).unwrap_or_else(|| node.to_owned())
 }
 
 /// A camera's name made of its stable path: `usb-046d_C920-video-index0` becomes `usb-046d-c920`.

@@ -1,37 +1,42 @@
 //! What runs while a camera is watched: its capture, and an encoder for each rendition that someone wants.
 //!
-//! An encoder that fails is retried with its own back-off; the device and the other renditions go on.
+//! An encoder that fails is retried with its own back-off; the device and the other renditions go on. The main rendition
+//! of a camera that encodes itself has no encoder of ours, and the others get their pictures from a decoder.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use super::MediaError;
-use super::camera::{GRACE, Shared};
+use super::blocking::{blocking, close};
+use super::camera::{Look, Shared};
 use super::capture::{Capture, Event, Origin, Outlets};
 use super::encode::{Encoder, Recipe};
+use super::passthrough::{Passage, Rate};
 use super::plan::{self, CapturePlan, Rendition};
+use super::supervise::GRACE;
+use super::{MediaError, slate};
 use crate::config::settings::{EncoderChoice, Source};
+use crate::fault::Kind;
 use crate::proto::negotiation::Codec;
 use crate::status::{RenditionStatus, State};
+use decoding::Decoding;
+
+mod decoding;
 
 /// A device, or an encoder, that gives nothing for this long (or for ten pictures, if that is longer) is restarted.
 const STALL: Duration = Duration::from_secs(3);
-/// How long a device may take to open or close: a yanked one can block in the kernel.
-const OPEN_LIMIT: Duration = Duration::from_secs(15);
-/// First and longest wait before a failed encoder is started again.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
+/// First and longest wait before a failed encoder is started again. Somebody watches, or it would not be wanted.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
+/// Encoders that failed and do not close, beyond which none is started: each holds a thread.
+const MAX_HUNG: usize = 4;
 /// Events of the pipelines that may wait; after the first error the others say nothing new.
 const EVENTS: usize = 16;
 
 /// The renditions a camera has.
-const RENDITIONS: [(Rendition, Codec); 4] = [
+pub(super) const RENDITIONS: [(Rendition, Codec); 4] = [
     (Rendition::Main, Codec::H264),
     (Rendition::Sub, Codec::H264),
     (Rendition::Main, Codec::Vp8),
@@ -47,6 +52,10 @@ pub(super) struct Running {
     /// `None` once closed.
     capture: Option<Capture>,
     slots: [Slot; 4],
+    decoding: Decoding,
+    rate: Rate,
+    /// Failed encoders that have not closed yet.
+    closing: Arc<AtomicUsize>,
 }
 
 /// The place of one rendition's encoder.
@@ -70,25 +79,77 @@ impl Running {
     /// Opens the device. What breaks later comes out of the receiver.
     pub(super) async fn open(shared: Arc<Shared>) -> Result<(Self, mpsc::Receiver<Event>), MediaError> {
         let (events, happened) = mpsc::channel(EVENTS);
-        let outlets = Outlets::default();
+        let outlets = shared.outlets.clone();
         let (planned, capture) = {
-            let (shared, outlets, events) = (Arc::clone(&shared), outlets.clone(), events.clone());
-            blocking("the device", move || open(&shared, &outlets, &events)).await?
+            let (of, outlets, events) = (Arc::clone(&shared), outlets.clone(), events.clone());
+            shared.calls.run("the device", move || open(&of, &outlets, &events)).await?
         };
         let camera = shared.name().as_str();
         let CapturePlan { width, height, framerate: (n, d), reason, .. } = &planned;
         info!(camera; "camera {camera}: capturing {width}x{height} at {n}/{d}: {reason}");
-        let slots = Default::default();
-        Ok((Self { shared, events, outlets, planned, capture: Some(capture), slots }, happened))
+        let (slots, decoding, closing) = Default::default();
+        let rate = Rate::new();
+        let mut running =
+            Self { shared, events, outlets, planned, capture: Some(capture), slots, decoding, rate, closing };
+        running.say_what_is_passed_on();
+        running.note_look();
+        Ok((running, happened))
+    }
+
+    fn passage(&self) -> Option<&Arc<Passage>> {
+        self.capture.as_ref()?.passage.as_ref()
+    }
+
+    /// Whether the main rendition is what the camera sends.
+    fn is_direct(&self) -> bool {
+        self.passage().is_some_and(|passage| passage.is_direct())
+    }
+
+    /// Notes for slates what is passed on; of what is encoded its encoder tells.
+    fn note_look(&self) {
+        if self.is_direct() {
+            let CapturePlan { width, height, framerate, .. } = self.planned;
+            self.shared.set_look(0, Look { width, height, framerate, bitrate: self.shared.settings.bitrate });
+        }
+    }
+
+    /// Logs whether a camera's own H.264 is passed on, and notes why if it is not.
+    fn say_what_is_passed_on(&mut self) {
+        let Some(passage) = self.passage() else { return };
+        let camera = self.shared.name().as_str();
+        let profile = passage.profile().unwrap_or_else(|| "unknown".into());
+        if !passage.is_direct() {
+            let why = *self.planned.transcoded.get_or_insert(
+                "the camera's H.264 has B-frames, which browsers do not put in order; switch them off in the camera",
+            );
+            let camera = self.shared.name().as_str();
+            warn!(camera; "camera {camera}: its H.264 is decoded and encoded anew: {why}");
+        } else if profile == "constrained-baseline" {
+            info!(camera; "camera {camera}: main is passed on as the camera encodes it ({profile} profile)");
+        } else {
+            warn!(
+                camera;
+                "camera {camera}: main is passed on as the camera encodes it; its profile is {profile}, which Safari \
+                 may show black: set the camera to baseline, or name an encoder in the configuration"
+            );
+        }
     }
 
     /// Starts the encoders that are wanted, stops those that have not been for a while.
     pub(super) async fn reconcile(&mut self) {
+        let direct = self.is_direct();
+        if self.planned.encoded && !direct && self.planned.transcoded.is_none() {
+            self.say_what_is_passed_on();
+        }
         for (index, (rendition, codec)) in RENDITIONS.into_iter().enumerate() {
+            if direct && index == 0 {
+                continue;
+            }
             let kept = self.shared.settings.always_on && index == 0;
             let wanted = kept || self.shared.fanout(rendition, codec).is_wanted();
             let Some(slot) = self.slots.get_mut(index) else { continue };
-            let may_start = slot.failure.as_ref().is_none_or(|failure| Instant::now() >= failure.retry);
+            let due = slot.failure.as_ref().is_none_or(|failure| Instant::now() >= failure.retry);
+            let may_start = due && self.closing.load(Ordering::Acquire) < MAX_HUNG;
             match (slot.encoder.is_some(), wanted) {
                 (false, true) if may_start => {
                     if let Err(error) = self.start_encoder(index).await {
@@ -106,6 +167,19 @@ impl Running {
                 (false, false) => *slot = Slot::default(),
             }
         }
+        self.reconcile_decoder().await;
+    }
+
+    async fn reconcile_decoder(&mut self) {
+        let Some(capture) = &self.capture else { return };
+        let Some(passage) = &capture.passage else { return };
+        let (shared, dropped) = (&self.shared, &capture.dropped);
+        self.decoding.reconcile(shared, passage, &self.outlets, dropped, &self.events).await;
+    }
+
+    /// Stops the decoder for now. What is passed on goes on.
+    pub(super) async fn fail_decoder(&mut self, error: &MediaError) {
+        self.decoding.fail(&self.shared, error).await;
     }
 
     async fn start_encoder(&mut self, index: usize) -> Result<(), MediaError> {
@@ -123,6 +197,9 @@ impl Running {
         let Recipe { width, height, encoder: by, bitrate, .. } = &recipe;
         let name = rendition.as_str();
         info!(camera; "camera {camera}: {name} encoded as {width}x{height} by {by} at {bitrate} kbit/s");
+        let framerate = recipe.framerate.unwrap_or(self.planned.framerate);
+        let look = Look { width: recipe.width, height: recipe.height, framerate, bitrate: recipe.bitrate };
+        shared.set_look(index, look);
         if let Some(slot) = self.slots.get_mut(index) {
             let failure = slot.failure.take(); // forgotten with the first frame
             *slot = Slot { encoder: Some(encoder), recipe: Some(recipe), unwatched: None, failure };
@@ -148,9 +225,24 @@ impl Running {
         let reason = format!("{error}; next: {}", error.hint());
         let (camera, name) = (self.shared.name().as_str(), rendition.as_str());
         let (codec, seconds) = (codec.as_str(), backoff.as_secs());
+        self.shared.count(Kind::Encoder);
         warn!(camera; "camera {camera}: {name} in {codec}: {reason}; tried again in {seconds} s");
         slot.failure = Some(Failure { reason, retry: Instant::now() + backoff, backoff });
-        close("the encoder", slot.encoder.take()).await;
+        // Not waited for: one that hangs must not keep the others from being looked after.
+        if let Some(encoder) = slot.encoder.take() {
+            let closing = Arc::clone(&self.closing);
+            closing.fetch_add(1, Ordering::AcqRel);
+            tokio::spawn(async move {
+                let gone = move || {
+                    drop(encoder);
+                    closing.fetch_sub(1, Ordering::AcqRel);
+                    Ok(())
+                };
+                if let Err(error) = blocking("the encoder", gone).await {
+                    warn!("{error}");
+                }
+            });
+        }
     }
 
     /// Fails when the device gives nothing any more; stops an encoder that gets pictures and gives none.
@@ -158,17 +250,26 @@ impl Running {
         let Some(capture) = &self.capture else { return Ok(()) };
         let (n, d) = self.planned.framerate;
         let limit = STALL.max(Duration::from_secs(10) * d / n.max(1));
+        let silent = |least: Duration| format!("no picture for {} s", least.as_secs());
         if capture.pulse.age() > limit {
-            let reason = format!("no picture for {} s", capture.pulse.age().as_secs());
+            let reason = silent(capture.pulse.age());
             self.shared.set(State::Stalled, Some(reason.clone()));
             return Err(MediaError::Stalled(reason));
         }
-        if capture.pulse.count() > 0 {
-            self.shared.set(State::Live, self.failure());
+        let patience = slate::patience(self.planned.framerate);
+        match (capture.pulse.count(), capture.pulse.age() > patience) {
+            (0, _) => {}
+            (_, true) => self.shared.set(State::Stalled, Some(silent(patience))),
+            _ if self.shows_nothing() => self.shared.set(State::Backoff, self.failure()),
+            _ => self.shared.set(State::Live, self.failure()),
         }
+        self.decoding.check_pulse(&self.shared, limit).await;
+        let starved = self.planned.encoded && !self.decoding.gives(limit / 2);
         for index in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(index) else { continue };
             match &slot.encoder {
+                // One that gets no pictures is not at fault for giving none.
+                Some(_) if starved => {}
                 Some(encoder) if encoder.pulse.age() > limit => {
                     let silence = format!("the encoder gave nothing for {} s", limit.as_secs());
                     self.fail_encoder(index, &MediaError::Stalled(silence)).await;
@@ -180,8 +281,20 @@ impl Running {
         Ok(())
     }
 
+    /// Whether nobody who watches sees the camera, because encoders fail.
+    fn shows_nothing(&self) -> bool {
+        let mut wanted = self.slots.iter().zip(RENDITIONS).filter_map(|(slot, (rendition, codec))| {
+            let fanout = self.shared.fanout(rendition, codec);
+            fanout.is_wanted().then(|| slot.failure.is_some() && fanout.shows_slate())
+        });
+        wanted.next().is_some_and(|first| first && wanted.all(|fails| fails))
+    }
+
     /// What is wrong with a rendition that someone wants, while the camera itself is live.
     fn failure(&self) -> Option<String> {
+        if let Some(failure) = &self.decoding.failure {
+            return Some(format!("only main in H264 is there: {}", failure.reason));
+        }
         self.slots.iter().zip(RENDITIONS).find_map(|(slot, (rendition, codec))| {
             let failure = slot.failure.as_ref()?;
             let (name, codec) = (rendition.as_str(), codec.as_str().to_uppercase());
@@ -190,21 +303,36 @@ impl Running {
     }
 
     /// Shows the renditions in the table.
-    pub(super) fn report(&self) {
+    pub(super) fn report(&mut self) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        if let Some(bytes) = self.passage().map(|passage| count(&passage.bytes)) {
+            self.rate.update(bytes);
+        }
+        let passed_on = self.is_direct().then(|| Recipe {
+            encoder: "passthrough".into(),
+            launch: String::new(),
+            width: self.planned.width,
+            height: self.planned.height,
+            framerate: None,
+            bitrate: self.rate.kbit(),
+        });
         let renditions = RENDITIONS.iter().zip(&self.slots).filter_map(|((rendition, codec), slot)| {
-            let recipe = slot.recipe.as_ref()?;
+            let is_main = (*rendition, *codec) == (Rendition::Main, Codec::H264);
+            let passed_on = passed_on.as_ref().filter(|_| is_main);
+            let recipe = passed_on.or(slot.recipe.as_ref())?;
+            let reason = self.planned.transcoded.filter(|_| is_main && self.planned.encoded);
             let (n, d) = recipe.framerate.unwrap_or(self.planned.framerate);
             let fanout = self.shared.fanout(*rendition, *codec);
             Some(RenditionStatus {
                 name: rendition.as_str(),
                 codec: codec.as_str().to_uppercase(),
                 encoder: recipe.encoder.clone(),
+                reason: reason.map(|why| format!("the camera's H.264 is encoded anew: {why}")),
                 width: recipe.width,
                 height: recipe.height,
                 framerate: f64::from(n) / f64::from(d.max(1)),
                 bitrate: recipe.bitrate,
-                running: slot.encoder.is_some(),
+                running: slot.encoder.is_some() || passed_on.is_some(),
                 viewers: fanout.viewers(),
                 frames: count(&fanout.counters.frames),
                 keyframes: count(&fanout.counters.keyframes),
@@ -213,7 +341,10 @@ impl Running {
             })
         });
         let renditions: Vec<_> = renditions.collect();
-        let dropped = self.capture.as_ref().map_or(0, |capture| count(&capture.dropped));
+        let dropped = self.capture.as_ref().map_or(0, |capture| {
+            let before_decoding = capture.passage.as_ref().map_or(0, |passage| count(&passage.dropped));
+            count(&capture.dropped) + before_decoding
+        });
         self.shared.cameras.update(self.shared.name(), |status| {
             status.renditions = renditions;
             status.dropped = dropped;
@@ -225,7 +356,16 @@ impl Running {
         for slot in &mut self.slots {
             close("the encoder", slot.encoder.take()).await;
         }
-        close("the device", self.capture.take()).await;
+        self.decoding.close().await;
+        if let Some(capture) = self.capture.take() {
+            let closed = move || {
+                drop(capture);
+                Ok(())
+            };
+            if let Err(error) = self.shared.calls.run("the device", closed).await {
+                warn!("{error}");
+            }
+        }
         self.shared.cameras.update(self.shared.name(), |status| status.renditions.clear());
     }
 }
@@ -235,35 +375,16 @@ fn open(
     outlets: &Outlets,
     events: &mpsc::Sender<Event>,
 ) -> Result<(CapturePlan, Capture), MediaError> {
-    let mut planned = plan::capture(&shared.settings, shared.encoders.templates())?;
+    let mut planned = plan::capture(&shared.resolved(), shared.encoders.templates())?;
     let stamp = matches!(shared.settings.source, Source::Test(_)).then(|| shared.name().as_str());
-    let capture = Capture::start(&shared.timeline, &planned.launch, outlets, stamp, events)?;
+    let main = shared.fanout(Rendition::Main, Codec::H264);
+    let passage = planned.encoded.then(|| Passage::new(&shared.timeline, main, planned.transcoded.is_none()));
+    let capture = Capture::start(&shared.timeline, &planned, outlets, passage, stamp, events)?;
     if let Some((width, height)) = capture.size() {
         (planned.width, planned.height) = (width, height);
     }
+    if let Some(framerate) = capture.framerate() {
+        planned.framerate = framerate;
+    }
     Ok((planned, capture))
-}
-
-/// Runs what may block in the kernel on a thread of its own, and does not wait for it for ever.
-pub(super) async fn blocking<T: Send + 'static>(
-    what: &str,
-    work: impl FnOnce() -> Result<T, MediaError> + Send + 'static,
-) -> Result<T, MediaError> {
-    match timeout(OPEN_LIMIT, spawn_blocking(work)).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(panicked)) => Err(MediaError::pipeline(what, panicked)),
-        Err(_) => Err(MediaError::Hung { what: what.to_owned(), seconds: OPEN_LIMIT.as_secs() }),
-    }
-}
-
-/// Drops `thing` (which stops its pipeline) on a blocking thread.
-async fn close<T: Send + 'static>(what: &'static str, thing: Option<T>) {
-    let Some(thing) = thing else { return };
-    let stopped = blocking(what, move || {
-        drop(thing);
-        Ok(())
-    });
-    if let Err(error) = stopped.await {
-        warn!("{error}");
-    }
 }

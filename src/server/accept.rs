@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use warp::http::Request;
 
 use super::access::{Refusal, network_refused};
+use super::life::Life;
 use super::linger::Lingering;
 use super::refusals::Reason;
 use super::routes::Routes;
@@ -98,15 +99,18 @@ async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Rout
     let asks = asked.clone();
     // A plain request to a port with TLS never gets to the routes.
     let secure = context.site.tls.is_some();
+    let life = Life::new(context.limits.connection);
+    let lives = life.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         asks.store(true, Relaxed);
         request.extensions_mut().insert(Peer { address, secure });
+        request.extensions_mut().insert(lives.clone());
         routes.call(request)
     });
     // The slot goes with the stream, into a WebSocket if it becomes one.
     let linger = context.limits.linger;
     let Some(tls) = &context.site.tls else {
-        return serve(Lingering::new(stream, slot, linger), service, address, &asked, &context).await;
+        return serve(Lingering::new(stream, slot, linger), service, address, &asked, &life, &context).await;
     };
     let opened = tokio::select! {
         opened = timeout(context.limits.header, tls::open(stream, slot, linger, tls)) => opened,
@@ -114,11 +118,11 @@ async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Rout
     };
     let (failure, cause) = match opened {
         Ok(Ok(Opened::Encrypted(stream))) => {
-            return serve(stream, service, address, &asked, &context).await;
+            return serve(stream, service, address, &asked, &life, &context).await;
         }
         Ok(Ok(Opened::Plain(stream))) => {
             context.counters.handshake_failed(Failure::Plain);
-            return serve(stream, service_fn(tls::redirect), address, &asked, &context).await;
+            return serve(stream, service_fn(tls::redirect), address, &asked, &life, &context).await;
         }
         Ok(Err(failure)) => failure,
         Err(_) => (Failure::Timeout, "it took too long".to_owned()),
@@ -134,6 +138,7 @@ async fn serve<S, B>(
     service: S,
     address: IpAddr,
     asked: &AtomicBool,
+    life: &Life,
     context: &Context,
 ) where
     S: HttpService<Incoming, ResBody = B> + Service<Request<Incoming>, Response = Response<B>>,
@@ -152,7 +157,7 @@ async fn serve<S, B>(
     let mut connection = pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
-        () = sleep(limits.connection) => None,
+        () = life.over() => None,
         () = told_to_end(context.shutdown.clone()) => None,
     };
     if let Some(result) = result {

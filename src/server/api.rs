@@ -17,7 +17,7 @@ pub(super) const PATHS: [&str; 6] =
     ["/api/cameras", "/api/rooms", "/api/rtc", "/healthz", "/readyz", "/metrics"];
 
 /// What a caller without any room is told to bring.
-const ANY_ROOM: &str = "the password of this wall, or a room's token";
+pub(super) const ANY_ROOM: &str = "the password of this wall, or a room's token";
 
 /// The answer to a `GET` of `path` by `caller`; `None` when it is none of [`PATHS`].
 pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> Option<Response> {

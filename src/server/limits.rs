@@ -14,7 +14,7 @@ pub struct Limits {
     pub per_address: usize,
     /// How long a client may take for a request's headers, and how long an idle connection is kept.
     pub header: Duration,
-    /// How long a connection may live that has not become a WebSocket.
+    /// How long a connection may live that has not become a WebSocket; a stream of pictures, without taking any.
     pub connection: Duration,
     /// How long a client may take to accept one message.
     pub write: Duration,
@@ -40,6 +40,8 @@ pub struct Limits {
     pub logins_per_minute: u32,
     /// How long the hub may take to answer `/healthz`.
     pub health: Duration,
+    /// How long who asks for a picture waits for a camera that is not live.
+    pub picture: Duration,
     /// How long [`serve`](super::serve) waits for connections to end.
     pub shutdown: Duration,
 }
@@ -75,6 +77,8 @@ impl Default for Limits {
             // People mistype a few times, programs try millions.
             logins_per_minute: 10,
             health: Duration::from_secs(2),
+            // A USB camera opens in one to three seconds; programs wait ten.
+            picture: Duration::from_secs(8),
             shutdown: Duration::from_secs(2),
         }
     }

@@ -9,6 +9,7 @@ use super::Context;
 use super::refusals::Reason;
 use super::socket::End;
 use super::tls::Failure;
+use crate::fault;
 use crate::proto::ids::Kind;
 use crate::status::sessions::{BUCKETS, STATES, Sessions};
 use crate::status::{RenditionStatus, State, UplinkStatus};
@@ -145,6 +146,20 @@ pub(super) async fn render(context: &Context) -> String {
     }
 
     page.uplinks(&site.uplinks.list());
+    let stills = site.stills.counters();
+    for (name, help, count) in [
+        ("portald_stills_made_total", "Pictures encoded as JPEG.", &stills.made),
+        ("portald_snapshots_total", "Single pictures given out.", &stills.snapshots),
+        ("portald_mjpeg_streams_total", "Streams of JPEGs begun.", &stills.streams),
+        ("portald_mjpeg_pictures_total", "Pictures given to streams of JPEGs.", &stills.streamed),
+        ("portald_mjpeg_skipped_total", "Pictures that slow readers of streams missed.", &stills.skipped),
+        ("portald_stills_refused_total", "Requests for pictures over a limit.", &stills.refused),
+    ] {
+        page.head(name, "counter", help);
+        page.line(name, &[], load(count));
+    }
+    page.head("portald_mjpeg_readers", "gauge", "Readers of streams of JPEGs now.");
+    page.line("portald_mjpeg_readers", &[], site.stills.readers());
 
     let cameras = site.cameras.list();
     page.head("portald_camera_state", "gauge", "1 for the state a camera is in, 0 for the others.");
@@ -173,6 +188,17 @@ pub(super) async fn render(context: &Context) -> String {
         }
     }
     sessions(&mut page, site.cameras.sessions());
+    page.head(
+        "portald_camera_restarts_total",
+        "counter",
+        "Times a camera, or one of its encoders, failed, by reason.",
+    );
+    for camera in &cameras {
+        for kind in fault::Kind::ALL {
+            let labels: [(&str, &dyn Display); 2] = [("camera", &camera.name), ("reason", &kind.as_str())];
+            page.line("portald_camera_restarts_total", &labels, camera.restarts.of(kind));
+        }
+    }
     page.text
 }
 

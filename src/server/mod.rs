@@ -10,6 +10,7 @@ mod answers;
 mod api;
 mod body;
 mod headers;
+mod life;
 mod limits;
 mod linger;
 mod login;
@@ -23,6 +24,7 @@ mod routes;
 mod rtc;
 mod slots;
 mod socket;
+mod stills;
 pub mod tls;
 mod websocket;
 
@@ -51,6 +53,7 @@ use crate::places::Places;
 use crate::proto::message::MAX_MESSAGE;
 use crate::proto::room::RoomView;
 use crate::status::{Cameras, Uplinks};
+use crate::stills::Stills;
 
 /// Everything a request can ask about.
 #[derive(Clone)]
@@ -61,6 +64,8 @@ pub struct Site {
     pub cameras: Cameras,
     /// The ways of this box's cameras to other servers, for the metrics.
     pub uplinks: Uplinks,
+    /// Who makes still pictures of them.
+    pub stills: Stills,
     /// Where clients open their WebSocket, such as `/portal`.
     pub path: String,
     /// The STUN and TURN servers that pages should use.
@@ -85,6 +90,7 @@ impl Site {
             hub,
             cameras,
             uplinks: Uplinks::default(),
+            stills: Stills::default(),
             path: config::Server::default().path,
             rtc: Arc::default(),
             tls: None,
@@ -320,6 +326,10 @@ async fn told_to_end(mut shutdown: watch::Receiver<bool>) {
 /// slow reader is noticed. It must hold a few of the largest messages.
 const SEND_BUFFER: usize = 4 * MAX_MESSAGE;
 
+/// Of that, what the kernel takes although what came before is still to be sent. A slow reader of pictures would see
+/// them late by as many as fit the buffer.
+const UNSENT: u32 = 64 * 1024;
+
 /// Connections the kernel holds until we accept them: a wall of browsers that all come back after a restart.
 const BACKLOG: i32 = 1024;
 
@@ -331,6 +341,7 @@ fn listen_on(address: SocketAddr, dual: bool) -> io::Result<TcpListener> {
     // Connections of the last run that linger in TIME_WAIT must not keep the next one from starting.
     socket.set_reuse_address(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?; // connections inherit it
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

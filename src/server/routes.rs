@@ -14,10 +14,11 @@ use super::access::{Caller, Credentials, Visit};
 use super::answers::{refused, reply_json, respond};
 use super::body::Body;
 use super::headers::{Readers, insert, preflight, secured};
+use super::life::Life;
 use super::page::ASSETS;
 use super::socket::{self, Query};
 use super::websocket::{self, Ws};
-use super::{Context, Peer, api, login, rooms};
+use super::{Context, Peer, api, login, rooms, stills};
 
 /// The whole site.
 pub(super) type Routes = BoxedFilter<(Response,)>;
@@ -33,10 +34,11 @@ pub(super) fn routes(context: &Arc<Context>) -> Routes {
         .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::get::<Peer>())
+        .and(warp::ext::get::<Life>())
         .and(socket)
         .and(warp::body::stream().map(Body::new))
-        .then(move |method, path, query, headers, peer, socket, body| {
-            let request = Request { method, path, query, headers, peer, socket, body };
+        .then(move |method, path, query, headers, peer, life, socket, body| {
+            let request = Request { method, path, query, headers, peer, life, socket, body };
             let context = context.clone();
             async move { secured(screened(request, context).await) }
         })
@@ -49,6 +51,7 @@ struct Request {
     query: String,
     headers: HeaderMap,
     peer: Peer,
+    life: Life,
     socket: Option<Ws>,
     body: Body,
 }
@@ -120,7 +123,9 @@ async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Respon
         let (method, headers) = (&request.method, &request.headers);
         return rooms::change(method, path, headers, request.body, &visit, &caller, &context).await;
     }
-    let exists = is_socket || asset.is_some() || path == login::LOGIN || api::PATHS.contains(&path);
+    let still = stills::Wanted::parse(path);
+    let exists =
+        is_socket || asset.is_some() || still.is_some() || path == login::LOGIN || api::PATHS.contains(&path);
     if !exists {
         return not_found(path, &context);
     }
@@ -131,6 +136,21 @@ async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Respon
         return upgrade_required(&context);
     }
     let caller = context.caller(&visit.client, &credentials);
+    if let Some(wanted) = still {
+        let response = stills::response(
+            wanted,
+            &request.method,
+            &request.query,
+            &caller,
+            request.life,
+            Arc::clone(&context),
+        );
+        let response = response.await;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            context.note_unauthorized(&caller, &visit, path);
+        }
+        return response;
+    }
     if path == login::LOGIN {
         return login::asked_for(&request.query, &caller);
     }

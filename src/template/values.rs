@@ -102,7 +102,7 @@ impl fmt::Display for Shape {
 
 /// Every placeholder there is; `pipelines/README.md` has the same table.
 pub const PLACEHOLDERS: &[Placeholder] = {
-    use Kind::{Encoder, Source, Viewer};
+    use Kind::{Decoder, Encoder, Source, Viewer};
     const fn p(name: &'static str, kinds: &'static [Kind], shape: Shape, about: &'static str) -> Placeholder {
         Placeholder { name, kinds, shape, about }
     }
@@ -118,7 +118,7 @@ pub const PLACEHOLDERS: &[Placeholder] = {
         p("bitrate_bit", &[Encoder], Shape::Number, "bit rate in bit/s"),
         p("keyframe_frames", &[Encoder], Shape::Number, "key-frame interval in frames"),
         p("keyframe_ms", &[Encoder], Shape::Number, "key-frame interval in milliseconds"),
-        p("threads", &[Encoder], Shape::Number, "threads the encoder may use"),
+        p("threads", &[Decoder, Encoder], Shape::Number, "threads it may use"),
         p("payload_type", &[Viewer], Shape::Number, "RTP payload type the browser agreed to"),
     ]
 };
@@ -126,7 +126,7 @@ pub const PLACEHOLDERS: &[Placeholder] = {
 /// Those that a template of this kind cannot do without: one of each list.
 pub(super) fn required(kind: Kind) -> &'static [&'static [&'static str]] {
     match kind {
-        Kind::Source => &[],
+        Kind::Source | Kind::Decoder => &[],
         Kind::Encoder => &[&["bitrate_kbit", "bitrate_bit"], &["keyframe_frames", "keyframe_ms"]],
         Kind::Viewer => &[&["payload_type"]],
     }

@@ -138,7 +138,8 @@ withDaemon('a camera that is none says why on its tile, and the others go on', a
   await allLive(wall, ['alpha']);
   const { reason } = await until('the reason', async () => {
     const { broken } = await tilesOf(wall);
-    return broken?.phase === 'problem' && broken.reason && broken;
+    // Its slate is seen, and not taken for a picture of the camera.
+    return broken?.phase === 'problem' && broken.reason && broken.frames > 2 && broken;
   }, () => tilesOf(wall));
   assert.match(reason, /does-not-exist/);
   const tile = wall.locator('.tile', { hasText: 'Camera broken' });

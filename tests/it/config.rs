@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use portald::config::{self, Camera, ConfigError, EncoderChoice, Secret, Settings, Source, Sub, Wish};
+use portald::config::{
+    self, Camera, ConfigError, EncoderChoice, RtspTransport, Secret, Settings, Source, Sub, Wish,
+};
 use portald::proto::ids::{Name, RoomMode};
 
 /// The file that is installed as /etc/portald/portald.toml.
@@ -141,6 +143,7 @@ fn the_whole_contract_is_understood() {
         width = 1920
         height = 1080
         framerate = 25
+        rtsp_transport = "udp"
         encoder = "v4l2h264enc"
         bitrate = 4000
         keyframe_interval = 1
@@ -164,6 +167,7 @@ fn the_whole_contract_is_understood() {
         title: "Front door".into(),
         rooms: vec![name("home"), name("desk")],
         source: Source::V4l2("/dev/v4l/by-id/usb-046d_C920-video-index0".into()),
+        rtsp_transport: RtspTransport::Udp,
         wish: Wish { width: 1920, height: 1080, framerate: 25 },
         encoder: EncoderChoice::Named("v4l2h264enc".into()),
         bitrate: 4000,

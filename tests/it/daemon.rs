@@ -37,11 +37,20 @@ pub(crate) struct Usage {
 impl Daemon {
     /// Starts it with these tables, and waits until it serves.
     pub(crate) async fn start(tables: &str) -> Self {
-        Self::start_with(tables, 200).await
+        Self::start_as(tables, &[], 200).await
+    }
+
+    /// The same, with more arguments.
+    pub(crate) async fn start_saying(tables: &str, arguments: &[&str]) -> Self {
+        Self::start_as(tables, arguments, 200).await
     }
 
     /// As [`Daemon::start`], until `/healthz` over plain HTTP is answered so.
     pub(crate) async fn start_with(tables: &str, answer: u16) -> Self {
+        Self::start_as(tables, &[], answer).await
+    }
+
+    async fn start_as(tables: &str, arguments: &[&str], answer: u16) -> Self {
         let port = free_port();
         let directory = std::env::temp_dir().join(format!("portald-it-{}-{port}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
@@ -51,6 +60,7 @@ impl Daemon {
         let child = Command::new(env!("CARGO_BIN_EXE_portald"))
             .args(["run", "--config"])
             .arg(&config)
+            .args(arguments)
             .env("STATE_DIRECTORY", directory.join("state"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -128,6 +138,11 @@ impl Daemon {
             .collect();
         let ticks = fields.get(11).unwrap_or(&0) + fields.get(12).unwrap_or(&0);
         Usage { threads: count("task"), descriptors: count("fd"), memory, ticks }
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Threads of that name: GStreamer calls a source's streaming thread `ELEMENT:src`.

@@ -24,6 +24,7 @@ fn camera(name: &str, state: State, reason: Option<&str>) -> CameraStatus {
         renditions: Vec::new(),
         viewers: 2,
         dropped: 0,
+        restarts: Default::default(),
     }
 }
 

@@ -97,6 +97,7 @@ async fn everyone_is_shown_what_they_may_see() {
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,
+            restarts: Default::default(),
         });
     }
     for (token, rooms, cameras, stairs) in [

@@ -18,11 +18,18 @@ mod http;
 mod login;
 #[cfg(feature = "media")]
 mod media;
+#[cfg(feature = "media")]
+mod pictures;
+#[cfg(feature = "media")]
+mod quality;
 mod regressions;
 mod remote;
 mod rooms;
+#[cfg(feature = "media")]
+mod rtsp;
 mod signalling;
 mod site;
+mod stills;
 mod tidy;
 mod tls;
 #[cfg(feature = "media")]

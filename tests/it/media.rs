@@ -27,7 +27,7 @@ bitrate = 500
 "#;
 
 /// CRC-8 (polynomial 0x07) of a camera's name, by the long way round.
-fn identity(name: &str) -> u8 {
+pub(crate) fn identity(name: &str) -> u8 {
     let mut crc = 0u8;
     for byte in name.bytes() {
         crc ^= byte;

@@ -75,6 +75,7 @@ async fn cameras_are_in_it_that_were_asked_for() {
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,
+            restarts: Default::default(),
         });
     }
     for (body, cameras) in [

@@ -10,6 +10,7 @@ use portald::proto::ids::{Kind, Name, RoomMode};
 use portald::proto::room::{self, Rooms};
 use portald::server::{self, Access, Limits, RoomChange, Site};
 use portald::status::Cameras;
+use portald::stills::Stills;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,6 +51,7 @@ pub(crate) struct Server {
     pub(crate) hub: Hub,
     pub(crate) hub_task: JoinHandle<()>,
     pub(crate) cameras: Cameras,
+    pub(crate) stills: Stills,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<()>,
     /// What is told of rooms that are made and removed.
@@ -121,11 +123,12 @@ impl Server {
             room_changes: Some(tell_changes),
             ..Site::new(hub.clone(), cameras.clone())
         });
+        let stills = site.stills.clone();
         let listeners = server::bind(&[setup.listen.parse().unwrap()]).await.unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (shutdown, told) = watch::channel(false);
         let serving = tokio::spawn(server::serve_within(listeners, site, setup.limits, told));
-        Self { address, hub, hub_task, cameras, shutdown, serving, changes }
+        Self { address, hub, hub_task, cameras, stills, shutdown, serving, changes }
     }
 
     /// A camera of this box joins `room`.

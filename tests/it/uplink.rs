@@ -458,6 +458,7 @@ impl Near {
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,
+            restarts: Default::default(),
         });
         let camera = settings::Camera {
             name: name("door"),
@@ -470,6 +471,7 @@ impl Near {
             keyframe_interval: Duration::from_secs(2),
             always_on: false,
             enabled: true,
+            rtsp_transport: Default::default(),
             sub: settings::Sub::default(),
         };
         let (sender, receiver) = uplink::Server::new(&settings).uplink(&camera, &cameras, &uplinks).open();

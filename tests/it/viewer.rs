@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(crate) struct Conduct {
     pub(crate) quality: Option<&'static str>,
     /// The TURN server that all its packets must go through, as webrtcbin reads it.
     pub(crate) relay: Option<String>,
+    /// What its link carries, in kbit/s; what is more is lost. 0: everything.
+    pub(crate) link: Arc<AtomicU64>,
 }
 
 impl Default for Conduct {
@@ -53,6 +55,7 @@ impl Default for Conduct {
             no_h264: false,
             quality: None,
             relay: None,
+            link: Arc::default(),
         }
     }
 }
@@ -329,6 +332,7 @@ impl State {
         }
         pipeline.add(&webrtc).expect("added");
         pipeline.bus().expect("a bus").set_sync_handler(|_, _| gst::BusSyncReply::Drop);
+        squeeze(&pipeline, &self.conduct.link);
         self.receive(&pipeline, &webrtc, camera);
         if !self.conduct.deaf {
             let (out, target) = (self.out.clone(), camera.to_owned());
@@ -369,7 +373,7 @@ impl State {
             let (Some(pipeline), gst::PadDirection::Src) = (weak.upgrade(), pad.direction()) else { return };
             let encoding = pad.current_caps().and_then(|caps| caps.structure(0)?.get::<String>("encoding-name").ok());
             let launch = match (encoding.as_deref(), decodes) {
-                (Some("H264"), false) => "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse ! video/x-h264,alignment=au ! appsink name=out",
+                (Some("H264"), false) => "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse ! video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=out",
                 (Some("H264"), true) => {
                     "rtph264depay wait-for-keyframe=true request-keyframe=true ! h264parse ! openh264dec ! videoconvert ! video/x-raw,format=I420 ! appsink name=out"
                 }
@@ -383,7 +387,13 @@ impl State {
             let new_sample = move |sink: &gst_app::AppSink| {
                 let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                 let seen = seen(&sample, decodes);
-                pictures.lock().unwrap().entry(camera.clone()).or_default().push(seen);
+                // Where test cameras have their strip, a slate is dark.
+                let is_slate = decodes && seen.strip == 0;
+                let of = if is_slate { format!("{camera} slate") } else { camera.clone() };
+                pictures.lock().unwrap().entry(of).or_default().push(seen);
+                if is_slate {
+                    return Ok(gst::FlowSuccess::Ok);
+                }
                 counter.send_modify(|n| *n += 1);
                 Ok(gst::FlowSuccess::Ok)
             };
@@ -393,6 +403,44 @@ impl State {
             pad.link(&bin.static_pad("sink").expect("a sink pad")).expect("linked");
         });
     }
+}
+
+/// Loses what is more than `link` carries, and reports as often as a browser does.
+fn squeeze(pipeline: &gst::Pipeline, link: &Arc<AtomicU64>) {
+    let link = Arc::clone(link);
+    pipeline.connect_deep_element_added(move |_, _, element| {
+        let Some(factory) = element.factory() else { return };
+        if factory.name() == "rtpsession" {
+            let session = element.property::<gst::glib::Object>("internal-session");
+            session.set_property("rtcp-min-interval", gst::ClockTime::from_mseconds(500));
+        }
+        if factory.name() != "nicesrc" {
+            return;
+        }
+        let (link, bucket) = (Arc::clone(&link), Mutex::new((0.0, Instant::now())));
+        let pad = element.static_pad("src").expect("a source has one");
+        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let packet = info.buffer().expect("of the kind asked for");
+            let mut head = [0; 2];
+            let rate = link.load(Ordering::Relaxed) as f64 / 8.0;
+            // RFC 7983 and RFC 5761: RTP, and not RTCP.
+            let is_rtp = packet.copy_to_slice(0, &mut head).is_ok()
+                && (128..192).contains(&head[0])
+                && !(192..224).contains(&head[1]);
+            if rate == 0.0 || !is_rtp {
+                return gst::PadProbeReturn::Ok;
+            }
+            let (tokens, since) = &mut *bucket.lock().unwrap();
+            // A key frame fits, as into the queue of a router.
+            *tokens = (*tokens + since.elapsed().as_secs_f64() * 1000.0 * rate).min(400.0 * rate);
+            *since = Instant::now();
+            if *tokens < packet.size() as f64 {
+                return gst::PadProbeReturn::Drop;
+            }
+            *tokens -= packet.size() as f64;
+            gst::PadProbeReturn::Ok
+        });
+    });
 }
 
 /// The offer as a browser without H.264 reads it: what it does not know it does not answer.
@@ -417,7 +465,8 @@ fn seen(sample: &gst::Sample, decoded: bool) -> Seen {
     Seen { at: Instant::now(), width, height, strip, bytes, digest }
 }
 
-fn digest(sample: &gst::Sample) -> u64 {
+/// Tells an access unit from every other.
+pub(crate) fn digest(sample: &gst::Sample) -> u64 {
     let mut hasher = DefaultHasher::new();
     if let Some(map) = sample.buffer().and_then(|buffer| buffer.map_readable().ok()) {
         hasher.write(&map);

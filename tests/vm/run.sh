@@ -8,7 +8,7 @@
 #   PORTALD_VM_LOGS            where logs are left       default target/vm
 #   PORTALD_VM_TIMEOUT         seconds for all of it     default 1200, after the image is built
 #
-# Host and guest share a network cable and nothing else: 192.0.2.1 here, 192.0.2.2 there, UDP and TCP without forwarding.
+# Host and guest share a network cable and nothing else: 192.168.213.1 here, 192.168.213.2 there, UDP and TCP without forwarding.
 # The test, its browser and qemu run in network, process and mount namespaces that end with this script, however it ends:
 # the kernel then kills what is left in them and takes the network away, so nothing can stay behind.
 set -euo pipefail
@@ -62,7 +62,7 @@ inside() {
     if [[ $# -eq 0 ]]; then
         set -- node --test --test-reporter=spec "$here"/*.test.mjs
     fi
-    export PORTALD_VM_SHARE=$share PORTALD_VM_PID=$qemu PORTALD_VM_LOGS=$logs PORTALD_VM_URL=http://192.0.2.2:8080/
+    export PORTALD_VM_SHARE=$share PORTALD_VM_PID=$qemu PORTALD_VM_LOGS=$logs PORTALD_VM_URL=http://192.168.213.2:8080/
     # Not exec: the first process must outlive the test to reap what it leaves.
     local status=0
     "$@" || status=$?
@@ -76,10 +76,10 @@ inside() {
 make_network() {
     ip link set lo up
     ip tuntap add mode tap name vm0
-    ip addr add 192.0.2.1/24 dev vm0
+    ip addr add 192.168.213.1/24 dev vm0
     ip link set vm0 up
     # Nothing answers there, but without any default route Chromium believes that it has no network and finds no address for WebRTC.
-    ip route add default via 192.0.2.2
+    ip route add default via 192.168.213.2
 }
 
 # The folder that the guest mounts on /share.

@@ -7,8 +7,8 @@ cd /share/ctl || exit 1
 # net.ifnames=0 on the kernel's command line: the one network card is eth0.
 ip link set lo up
 ip link set eth0 up
-ip addr add 192.0.2.2/24 dev eth0
-ip route add default via 192.0.2.1
+ip addr add 192.168.213.2/24 dev eth0
+ip route add default via 192.168.213.1
 
 # A pipe nobody writes to: reading it with a time limit waits without starting a process, which is dear on an emulated processor.
 exec {never}<> <(:)
