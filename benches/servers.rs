@@ -86,6 +86,8 @@ impl Contender {
         );
         fs::write(directory.join("portald.toml"), config).expect("written");
         let mut command = Command::new(program);
+        // Not a key of the configuration, as the daemon would take it.
+        command.env_remove("PORTALD_BIN");
         command.args(["run", "--config"]).arg(directory.join("portald.toml"));
         let log = fs::File::create(directory.join("log")).expect("created");
         let child =
