@@ -72,9 +72,7 @@ impl Sender {
             Self::Uplink(uplink) => uplink.send(message, session).await,
         }
     }
-}
 
-impl Sender {
     /// A connection without a number cannot be saved: has all of the camera's connections made anew, as soon as that
     /// may be asked of the others.
     pub fn rebuild(&self) {

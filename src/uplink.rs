@@ -44,8 +44,6 @@ const BUSY: Duration = Duration::from_secs(5);
 const TORN: usize = 1024;
 /// How long the other server may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Where Linux tells the host name, without a call that std lacks.
-const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
 /// Another server, and how to get there; for all cameras of an uplink.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ impl Server {
     pub fn new(settings: &Settings) -> Self {
         Self {
             settings: settings.clone(),
-            box_name: settings.box_name.clone().unwrap_or_else(host_name),
+            box_name: settings.box_name.clone().unwrap_or_else(|| as_name(&settings::host_name())),
             dialer: Dialer::new(settings.url.clone(), settings.token.clone(), settings.fingerprint),
         }
     }
@@ -348,12 +346,6 @@ impl Way {
         let (id, url) = (&self.id, &self.url);
         info!(camera, room, uplink; "uplink {uplink}: camera {camera} is {id} in room {room} at {url}");
     }
-}
-
-/// This box's host name as a [`Name`].
-fn host_name() -> Name {
-    let text = std::fs::read_to_string(HOST_NAME).unwrap_or_default();
-    as_name(&text)
 }
 
 /// The first part of a host name, in lower case, other characters as `-`; `portald` when nothing is left.

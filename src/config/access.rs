@@ -233,6 +233,12 @@ fn port(digits: &str) -> Option<u16> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
+/// What this machine calls itself, as gethostname(2) says, for which std has no call; empty when it cannot be read.
+#[must_use]
+pub fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
 /// `[server.tls]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use super::access::{Access, Host, Networks, Origin, Origins, Scheme, SecretFile, Tls};
+pub use super::access::{Access, Host, Networks, Origin, Origins, Scheme, SecretFile, Tls, host_name};
 pub use super::limits::Limits;
 pub use super::network::{Ice, TurnLogin, Uplink};
 use crate::proto::ids::{Name, RoomMode};

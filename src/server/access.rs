@@ -63,12 +63,6 @@ impl Access {
         Ok(())
     }
 
-    /// Whether `token` is that of the boxes that add their cameras here. Takes the same time for every wrong one.
-    #[must_use]
-    pub fn is_uplink(&self, token: &str) -> bool {
-        self.secrets().opened_by(token, &self.key).contains(&Scope::Uplink)
-    }
-
     /// Whether a connection from `peer` is worth a look: it may connect itself, or speaks for others.
     pub(super) fn admits(&self, peer: IpAddr) -> bool {
         self.policy.networks.contains(peer) || self.is_proxy(peer)
@@ -172,7 +166,7 @@ fn entries(settings: &config::Access, rooms: &[config::Room]) -> Vec<Entry> {
 
 /// What this machine calls itself: whoever gave it a public name wants it reached by that.
 fn own_name() -> Option<Host> {
-    Host::parse(std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim())
+    Host::parse(&config::host_name())
 }
 
 #[cfg(test)]
@@ -198,6 +192,10 @@ mod tests {
         assert!(error.hint().contains("LoadCredential=pw:"), "{}", error.hint());
     }
 
+    fn is_uplink(access: &Access, token: &str) -> bool {
+        access.secrets().opened_by(token, &access.key).contains(&Scope::Uplink)
+    }
+
     #[test]
     fn a_reload_that_fails_keeps_what_there_was() {
         let path = std::env::temp_dir().join(format!("portald-uplink-{}", std::process::id()));
@@ -205,14 +203,14 @@ mod tests {
         let uplink_token = Some(SecretFile::Path(path.clone()));
         let access =
             Access::open(&config::Access { uplink_token, ..config::Access::default() }, &[]).unwrap();
-        assert!(access.is_uplink("box") && !access.is_uplink("Box") && !access.is_uplink(""));
+        assert!(is_uplink(&access, "box") && !is_uplink(&access, "Box") && !is_uplink(&access, ""));
         std::fs::write(&path, "other").unwrap();
         access.reload().unwrap();
-        assert!(access.is_uplink("other") && !access.is_uplink("box"));
+        assert!(is_uplink(&access, "other") && !is_uplink(&access, "box"));
         std::fs::write(&path, " \n").unwrap();
         assert!(access.reload().is_err());
-        assert!(access.is_uplink("other"));
+        assert!(is_uplink(&access, "other"));
         std::fs::remove_file(&path).unwrap();
-        assert!(!Access::default().is_uplink(""));
+        assert!(!is_uplink(&Access::default(), ""));
     }
 }

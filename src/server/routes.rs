@@ -95,7 +95,7 @@ fn readers(path: &str) -> Readers {
 }
 
 async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Response {
-    let path = request.path.as_str();
+    let (path, reads) = (request.path.as_str(), request.reads());
     let query = Query::parse(&request.query);
     let credentials = Credentials::of(&request.headers, query.token());
     let is_socket = path == context.site.path;
@@ -103,7 +103,6 @@ async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Respon
         let caller = context.caller(&visit.client, &credentials);
         return socket::upgrade(socket, query, visit, caller, context);
     }
-    let reads = matches!(request.method, Method::GET | Method::HEAD);
     let asset = ASSETS.iter().find(|asset| asset.path == path);
     // Styles and scripts are everybody's: neither they nor their absence need a look at secrets.
     if let (true, Some(asset), true) = (reads, asset, path != "/") {

@@ -3,15 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use portald::config::settings::{self as config, Networks};
-use portald::proto::ids::Name;
 use portald::server::Access;
-use portald::status::{CameraStatus, State};
+use portald::status::State;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::access::{ADMIN, ATTIC, VIEWER, exchange, guarded};
-use crate::site::{Response, Server, Setup, patient, wait};
+use crate::site::{Response, Server, Setup, patient, status, wait};
 
 const PEER: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
@@ -86,19 +85,7 @@ async fn behind_tls_the_cookie_is_for_tls_alone_and_logging_out_takes_it_back() 
 async fn everyone_is_shown_what_they_may_see() {
     let server = guarded(patient()).await;
     for (camera, rooms) in [("door", &["home"][..]), ("hatch", &["attic"]), ("stairs", &["home", "attic"])] {
-        server.cameras.set(CameraStatus {
-            name: Name::new(camera).unwrap(),
-            title: camera.to_owned(),
-            rooms: rooms.iter().map(|room| Name::new(*room).unwrap()).collect(),
-            state: State::Absent,
-            reason: None,
-            since: 0,
-            source: "test".to_owned(),
-            renditions: Vec::new(),
-            viewers: 0,
-            dropped: 0,
-            restarts: Default::default(),
-        });
+        server.cameras.set(status(camera, rooms, State::Absent));
     }
     for (token, rooms, cameras, stairs) in [
         (VIEWER, json!(["home", "mesh"]), json!(["door", "stairs"]), json!(["home"])),

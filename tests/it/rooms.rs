@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use portald::proto::ids::Name;
 use portald::proto::room;
 use portald::server::RoomChange;
-use portald::status::{CameraStatus, State};
+use portald::status::State;
 use serde_json::{Value, json};
 
 use crate::access::{ADMIN, VIEWER, exchange, guarded, guarded_with, open_socket};
-use crate::site::{Response, Server, patient, wait};
+use crate::site::{Response, Server, patient, status, wait};
 
 const PEER: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
@@ -64,19 +64,7 @@ async fn a_kept_seat_goes_with_its_room() {
 async fn cameras_are_in_it_that_were_asked_for() {
     let mut server = guarded(patient()).await;
     for (camera, state) in [("door", State::Idle), ("attic", State::Absent), ("off", State::Disabled)] {
-        server.cameras.set(CameraStatus {
-            name: name(camera),
-            title: camera.to_owned(),
-            rooms: vec![name("home")],
-            state,
-            reason: None,
-            since: 0,
-            source: "test".to_owned(),
-            renditions: Vec::new(),
-            viewers: 0,
-            dropped: 0,
-            restarts: Default::default(),
-        });
+        server.cameras.set(status(camera, &["home"], state));
     }
     for (body, cameras) in [
         (json!({ "name": "all" }), None),

@@ -9,7 +9,7 @@ use portald::hub::{Hub, JoinRequest, Membership};
 use portald::proto::ids::{Kind, Name, RoomMode};
 use portald::proto::room::{self, Rooms};
 use portald::server::{self, Access, Limits, RoomChange, Site};
-use portald::status::Cameras;
+use portald::status::{CameraStatus, Cameras, State};
 use portald::stills::Stills;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -272,4 +272,21 @@ impl Client {
 /// The ids in a roster.
 pub(crate) fn ids(info: &Value) -> Vec<&str> {
     info["members"].as_array().unwrap().iter().map(|member| member["id"].as_str().unwrap()).collect()
+}
+
+/// What the table says of a camera that has done nothing yet.
+pub(crate) fn status(camera: &str, rooms: &[&str], state: State) -> CameraStatus {
+    CameraStatus {
+        name: Name::new(camera).unwrap(),
+        title: camera.to_owned(),
+        rooms: rooms.iter().map(|room| Name::new(*room).unwrap()).collect(),
+        state,
+        reason: None,
+        since: 0,
+        source: "test".to_owned(),
+        renditions: Vec::new(),
+        viewers: 0,
+        dropped: 0,
+        restarts: Default::default(),
+    }
 }

@@ -28,7 +28,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use crate::daemon::{Daemon, LIMIT};
-use crate::site::wait;
+use crate::site::{status, wait};
 use crate::viewer::{Conduct, Viewer};
 
 // The socket: the uplink itself against a server that does as the test says.
@@ -447,19 +447,7 @@ struct Near {
 impl Near {
     fn open(settings: settings::Uplink) -> Self {
         let (cameras, uplinks) = (Cameras::new(), Uplinks::default());
-        cameras.set(CameraStatus {
-            name: name("door"),
-            title: "The door".into(),
-            rooms: Vec::new(),
-            state: State::Idle,
-            reason: None,
-            since: 0,
-            source: "test".into(),
-            renditions: Vec::new(),
-            viewers: 0,
-            dropped: 0,
-            restarts: Default::default(),
-        });
+        cameras.set(CameraStatus { title: "The door".into(), ..status("door", &[], State::Idle) });
         let camera = settings::Camera {
             name: name("door"),
             title: "The door".into(),

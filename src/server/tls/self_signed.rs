@@ -14,6 +14,7 @@ use rcgen::{
 };
 
 use super::{Fault, Identity, now, read_file};
+use crate::config::settings::host_name;
 
 /// In the state directory: the key and the certificate in one file, so that one renaming exchanges both.
 const FILE: &str = "tls.pem";
@@ -125,9 +126,7 @@ fn write(directory: &Path, pem: &str) -> io::Result<PathBuf> {
 
 /// The names of this box, best first. `.local` is what multicast DNS adds (RFC 6762).
 fn names() -> Vec<String> {
-    // Linux's gethostname(2) says the same.
-    let host =
-        fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
+    let host = host_name().to_ascii_lowercase();
     let is_name = |name: &str| {
         let label =
             |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
