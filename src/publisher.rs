@@ -19,7 +19,7 @@ use crate::proto::ids::{MemberId, Session as Number};
 use crate::proto::message::{ClientMessage, ErrorCode};
 use crate::proto::room::CloseReason;
 use crate::proto::roster::{Change, Roster};
-use crate::session::{Inbound, Session, Viewer};
+use crate::session::{Inbound, Memory, Session, Viewer};
 use crate::shutdown::ending;
 
 /// Wait before a room that closed on us is joined again.
@@ -38,6 +38,7 @@ pub async fn run(camera: Camera, venue: Venue, places: Places, mut shutdown: wat
             link: sender,
             roster: Roster::new(),
             sessions: HashMap::new(),
+            offers: HashMap::new(),
             waiting: VecDeque::new(),
             places: places.clone(),
             warned: None,
@@ -80,6 +81,8 @@ struct Publisher {
     link: Sender,
     roster: Roster,
     sessions: HashMap<MemberId, Entry>,
+    /// Which of those who are served offer by themselves, over all their sessions while they are in the room.
+    offers: HashMap<MemberId, Memory>,
     /// Those for whom there was no place, first come, first served; at most as many as the room has members.
     waiting: VecDeque<(MemberId, Option<Number>)>,
     places: Places,
@@ -126,6 +129,7 @@ impl Publisher {
                 for change in self.roster.update(&info) {
                     self.apply(change).await;
                 }
+                self.offers.retain(|peer, _| self.sessions.contains_key(peer));
             }
             Heard::Relay { kind, payload, from } => self.route(&kind, &payload, &from),
             Heard::Error(code, text) => {
@@ -199,7 +203,8 @@ impl Publisher {
     fn start(&mut self, peer: MemberId, number: Option<Number>, place: Place) {
         static TAGS: AtomicU64 = AtomicU64::new(1);
         let tag = TAGS.fetch_add(1, Ordering::Relaxed);
-        let viewer = Viewer { id: peer.clone(), number, tag };
+        let offers = self.offers.entry(peer.clone()).or_default().clone();
+        let viewer = Viewer { id: peer.clone(), number, tag, offers };
         let (session, task) = Session::new(self.camera.clone(), viewer, self.link.clone());
         self.sessions.insert(peer.clone(), Entry { tag, number, session, place: place.clone() });
         self.tasks.spawn(async move {

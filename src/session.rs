@@ -1,5 +1,7 @@
 //! One viewer of one camera: feeds the negotiation, and does what it says on the viewer's pipeline and the link.
 
+mod glare;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, sleep_until};
 
+pub use self::glare::Memory;
+
+use self::glare::Glare;
 use crate::link;
 use crate::media::MediaError;
 use crate::media::camera::{Attendance, Camera};
@@ -25,10 +30,6 @@ use crate::template::Values;
 const INBOX: usize = 64;
 /// How long a viewer that is sent frames may report nothing. Chromium reports every 0.2–1.5 s, GStreamer every 5 s.
 const SILENCE: u32 = 10;
-/// After a rollback Chromium 156 sometimes gathers no candidate and stays unconnected for good; then a fresh connection
-/// helps, and waiting does not. Just under the session's own limit, because a stock page builds all its connections anew
-/// for one that is renewed: what is only slow must not be renewed.
-const AFTER_GLARE: Duration = Duration::from_secs(9);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the link is looked at: a squeezed one should get the small pictures within 3 s. It costs a lock.
@@ -43,6 +44,8 @@ pub struct Viewer {
     pub number: Option<Number>,
     /// Makes this session's offer unlike every other's, so that its answer can be told from theirs.
     pub tag: u64,
+    /// Whether it was seen to offer by itself.
+    pub offers: Memory,
 }
 
 /// A message for a session.
@@ -97,6 +100,7 @@ async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc:
         (settings.wish.width, settings.wish.height, (settings.wish.framerate, 1));
     let (sub_width, sub_height, _) = settings.sub.picture(width, height, framerate);
     let task = Task {
+        glare: Glare::new(Instant::now(), viewer.offers.clone()),
         chooser: Chooser::new((width, height), (sub_width, sub_height)),
         camera,
         viewer,
@@ -105,8 +109,6 @@ async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc:
         peer: Arc::clone(&peer),
         attendance: None,
         media: None,
-        glare: false,
-        begun: Instant::now(),
         unheard: 0,
         tracked,
         ended: false,
@@ -144,9 +146,7 @@ struct Task {
     attendance: Option<Attendance>,
     chooser: Chooser,
     media: Option<Media>,
-    /// Whether the viewer offered while our offer was under way, and so had to roll back.
-    glare: bool,
-    begun: Instant,
+    glare: Glare,
     /// Seconds for which it was sent frames and said nothing.
     unheard: u32,
     tracked: Tracked,
@@ -156,7 +156,7 @@ struct Task {
 impl Task {
     async fn run(mut self, mut messages: mpsc::Receiver<Inbound>, mut events: mpsc::Receiver<PeerEvent>) {
         let (mut look, mut measure) = (interval(LOOK), interval(MEASURE));
-        self.feed(Input::Start).await;
+        let mut started = false;
         while !self.ended {
             let deadline = self.negotiation.poll_timeout();
             tokio::select! {
@@ -170,6 +170,10 @@ impl Task {
                 Some(event) = events.recv() => self.on_event(event).await,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                     self.feed(Input::Tick).await;
+                }
+                () = sleep_until(self.glare.start().into()), if !started => {
+                    started = true;
+                    self.feed(Input::Start).await;
                 }
                 _ = look.tick() => self.look().await,
                 _ = measure.tick() => self.measure(),
@@ -227,7 +231,10 @@ impl Task {
         match output {
             Output::CreateOffer(generation) => self.peer.create_offer(generation),
             Output::SetLocal(generation, description) => self.peer.set_local(generation, &description),
-            Output::SetRemote(generation, description) => self.peer.set_remote(generation, &description),
+            Output::SetRemote(generation, description) => {
+                self.glare.answered(Instant::now());
+                self.peer.set_remote(generation, &description);
+            }
             Output::Send(description) => self.send("description", &description).await,
             Output::SendCandidate(candidate) => self.send("candidate", &candidate).await,
             Output::AddCandidate { m_line, candidate } => self.peer.add_candidate(m_line, &candidate),
@@ -247,7 +254,9 @@ impl Task {
                 self.complain(&reason.to_string()).await;
             }
             Output::Ignored(reason) => {
-                self.glare |= reason == IgnoreReason::Glare;
+                if reason == IgnoreReason::Glare {
+                    self.glare.crossed(Instant::now());
+                }
                 self.tracked.ignored(reason.as_str());
                 let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
                 debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
@@ -300,7 +309,7 @@ impl Task {
     /// What only time can tell: a viewer that is stuck, or gone.
     async fn look(&mut self) {
         self.report();
-        if self.media.is_none() && self.glare && self.begun.elapsed() > AFTER_GLARE {
+        if self.media.is_none() && self.glare.is_stuck(Instant::now(), self.negotiation.candidates()) {
             self.tracked.ended("stuck");
             self.warn("not connected after a rollback; trying again");
             return self.renew().await;

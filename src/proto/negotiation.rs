@@ -138,6 +138,12 @@ impl Negotiation {
         }
     }
 
+    /// How many candidates of the browser were passed on: none before its answer.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        self.candidates
+    }
+
     /// Whether the session has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
