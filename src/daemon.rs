@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use self::cameras::Stage;
 use self::rooms::Publishing;
 use crate::config::settings::{self as config, Settings, Source};
+use crate::control::Controls;
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
 use crate::media::encoders::{self, Encoders, Prover};
@@ -183,10 +184,12 @@ async fn serve(
     foresee(&settings, &encoders);
     let uplinks = Uplinks::default();
     let stills = Stills::default();
+    let controls = Controls::default();
     let stage = Stage {
         encoders,
         timeline,
         stills: stills.clone(),
+        controls: controls.clone(),
         servers: settings.uplinks.iter().map(Server::new).collect(),
         uplinks: uplinks.clone(),
         publishing: publishing.clone(),
@@ -208,6 +211,7 @@ async fn serve(
         places,
         uplinks,
         stills,
+        controls,
         room_changes: Some(tell_changes),
         ..Site::new(hub, cameras)
     };

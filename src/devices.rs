@@ -86,11 +86,8 @@ fn encoder(codec: Codec, template: &Template, known: &Encoders) -> EncoderFound 
         .encoding(2000, Duration::from_secs(2), rate)
         .with("threads", crate::media::plan::threads());
     let present = has_element(&template.element);
-    let (pipeline, trial) = match template.render(&values) {
-        Ok(launch) => {
-            let (width, height) = size;
-            let encoder = template.name.clone();
-            let recipe = Recipe { encoder, launch, width, height, framerate: None, bitrate: 2000 };
+    let (pipeline, trial) = match Recipe::of(template, &values, size, None, 2000) {
+        Ok(recipe) => {
             let trial = present.then(|| known.verdict(&recipe, codec, rate));
             (recipe.pipeline(), trial)
         }

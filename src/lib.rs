@@ -30,6 +30,7 @@ pub mod identity;
 pub mod hotplug;
 pub mod places;
 pub mod quality;
+pub mod control;
 pub mod status;
 pub mod stills;
 pub mod ice;

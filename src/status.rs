@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 
 use self::sessions::Sessions;
+use crate::control::Wishes;
 use crate::fault::Kind;
 use crate::proto::ids::Name;
 
@@ -31,7 +32,7 @@ pub enum State {
     Stalled,
     /// Failed; tried again later.
     Backoff,
-    /// Switched off in the config.
+    /// Switched off, in the config or over HTTP.
     Disabled,
 }
 
@@ -78,6 +79,9 @@ pub struct CameraStatus {
     pub since: u64,
     /// Where its pictures come from, without secrets.
     pub source: String,
+    /// What can be changed while it runs: `enabled`, `bitrate`, `sub`.
+    #[serde(flatten)]
+    pub wishes: Wishes,
     /// What it is encoded as.
     pub renditions: Vec<RenditionStatus>,
     /// How many watch it.
@@ -353,6 +357,7 @@ mod tests {
             reason: None,
             since: 0,
             source: "test".to_owned(),
+            wishes: Wishes::default(),
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,

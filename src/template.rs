@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 pub use error::{Problem, TemplateError};
+pub use setting::{Deed, Setting};
+use values::{BITRATES, Piece, pieces, placeholders, required};
 pub use values::{PLACEHOLDERS, Placeholder, Shape, Values};
-use values::{Piece, pieces, placeholders, required};
 
 mod error;
+mod setting;
 mod values;
 
 /// What every template file's name ends in.
@@ -24,7 +26,7 @@ const MAX_FILE: u64 = 64 * 1024;
 /// The codecs a browser can be sent, as headers name them.
 pub const CODECS: [&str; 2] = ["h264", "vp8"];
 /// The headers a template may have.
-const HEADERS: [&str; 5] = ["about", "element", "package", "codec", "rank"];
+const HEADERS: [&str; 7] = ["about", "element", "package", "codec", "rank", "set-bitrate", "force-keyframe"];
 
 /// The files compiled in.
 const BUILT_IN: [(Kind, &str, &str); 24] = [
@@ -175,6 +177,10 @@ pub struct Template {
     pub rank: u32,
     /// The launch line on one line, its placeholders not yet filled in.
     pub launch: String,
+    /// How a running encoder is given another bit rate, its placeholders not yet filled in; none: it is started again.
+    pub set_bitrate: Option<Setting>,
+    /// How it is asked for a key frame, where GStreamer's own request is not heard.
+    pub force_keyframe: Option<Setting>,
     /// Where it was read from; `pipelines/…` for a built-in one.
     pub file: PathBuf,
     /// The line on which the launch line begins, for errors.
@@ -211,6 +217,15 @@ impl Template {
             None => 0,
         };
         let package = headers.remove("package").map(|(_, package)| package);
+        let mut setting = |header, any_of| match headers.remove(header) {
+            Some((line, _)) if kind != Kind::Encoder => Err(fail(line, Problem::EncodersOnly { header })),
+            Some((line, text)) => {
+                Setting::parse(&text, any_of).map(Some).map_err(|problem| fail(line, problem))
+            }
+            None => Ok(None),
+        };
+        let set_bitrate = setting("set-bitrate", BITRATES)?;
+        let force_keyframe = setting("force-keyframe", &[])?;
         Ok(Self {
             kind,
             name: name.to_owned(),
@@ -220,6 +235,8 @@ impl Template {
             codec,
             rank,
             launch,
+            set_bitrate,
+            force_keyframe,
             file: file.into(),
             line,
         })
@@ -230,9 +247,22 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] when a value is missing, or has characters that could end the value and begin something else.
     pub fn render(&self, values: &Values) -> Result<String, TemplateError> {
+        self.fill(&self.launch, values)
+    }
+
+    /// A setting of this template with its placeholders filled in.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render_setting(&self, setting: &Setting, values: &Values) -> Result<Setting, TemplateError> {
+        let rendered = self.fill(&setting.to_string(), values)?;
+        Setting::parse(&rendered, &[]).map_err(|problem| TemplateError::new(&self.file, 1, problem))
+    }
+
+    fn fill(&self, text: &str, values: &Values) -> Result<String, TemplateError> {
         let fail = |problem| Err(TemplateError::new(&self.file, self.line, problem));
-        let mut rendered = String::with_capacity(self.launch.len() + 64);
-        for piece in pieces(&self.launch) {
+        let mut rendered = String::with_capacity(text.len() + 64);
+        for piece in pieces(text) {
             let name = match piece {
                 Piece::Text(text) => {
                     rendered.push_str(text);

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::rooms::Publishing;
 use crate::config::settings;
+use crate::control::Controls;
 use crate::link::Venue;
 use crate::media::camera::Camera;
 use crate::media::encoders::Encoders;
@@ -19,20 +20,23 @@ use crate::uplink::Server;
 pub(super) type Enabled = Arc<Mutex<Vec<Camera>>>;
 
 /// What a camera needs to be published.
+#[derive(Clone)]
 pub(super) struct Stage {
     pub(super) encoders: Arc<Encoders>,
     pub(super) timeline: Timeline,
     pub(super) stills: Stills,
-    pub(super) servers: Vec<Server>,
+    pub(super) controls: Controls,
+    pub(super) servers: Arc<[Server]>,
     pub(super) uplinks: Uplinks,
     pub(super) publishing: Publishing,
     pub(super) enabled: Enabled,
 }
 
 impl Stage {
-    /// Starts a camera's supervisor, its publishers and its still pictures; they end with `publishing.stopping`.
+    /// Starts a camera's supervisor, its publishers and its still pictures; they end with `publishing.stopping`. One that
+    /// the configuration leaves out is published when somebody switches it on.
     pub(super) fn start(&self, configured: &settings::Camera) -> Vec<JoinHandle<()>> {
-        let Publishing { hub, places, cameras, stopping } = &self.publishing;
+        let Publishing { cameras, stopping, .. } = &self.publishing;
         let (camera, task) = Camera::start(
             configured.clone(),
             Arc::clone(&self.encoders),
@@ -40,12 +44,29 @@ impl Stage {
             cameras.clone(),
             stopping.clone(),
         );
-        let mut tasks = vec![task];
-        if !configured.enabled {
+        self.controls.put(configured.name.clone(), camera.steered());
+        if configured.enabled {
+            let mut tasks = self.publish(&camera);
+            tasks.push(task);
             return tasks;
         }
+        let (stage, stopping) = (self.clone(), stopping.clone());
+        let later = tokio::spawn(async move {
+            if camera.switched_on(stopping).await {
+                for task in stage.publish(&camera) {
+                    let _ = task.await;
+                }
+            }
+        });
+        vec![task, later]
+    }
+
+    /// Starts what makes a camera a member of its rooms. It stays one when it is switched off.
+    fn publish(&self, camera: &Camera) -> Vec<JoinHandle<()>> {
+        let Publishing { hub, places, cameras, stopping } = &self.publishing;
+        let configured = camera.settings();
         let orders = self.stills.open(&configured.name);
-        tasks.push(tokio::spawn(stills::run(camera.clone(), orders, stopping.clone())));
+        let mut tasks = vec![tokio::spawn(stills::run(camera.clone(), orders, stopping.clone()))];
         let here = configured.rooms.iter().map(|room| Venue::Room(hub.clone(), room.clone()));
         let elsewhere = self.servers.iter().filter(|server| server.takes(&configured.name));
         let elsewhere =
@@ -54,7 +75,7 @@ impl Stage {
             let (places, stopping) = (places.clone(), stopping.clone());
             tasks.push(tokio::spawn(publisher::run(camera.clone(), venue, places, stopping)));
         }
-        self.enabled.lock().unwrap_or_else(PoisonError::into_inner).push(camera);
+        self.enabled.lock().unwrap_or_else(PoisonError::into_inner).push(camera.clone());
         tasks
     }
 }

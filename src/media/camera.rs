@@ -1,7 +1,7 @@
 //! One camera: the handle by which viewers take part, and what its supervisor and its slates share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -19,12 +19,14 @@ use super::running::RENDITIONS;
 use super::supervise::Supervisor;
 use super::{MediaError, Timeline, slate};
 use crate::config::settings::{self, Source};
+use crate::control::Wishes;
 use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
 use crate::status::sessions::Sessions;
 use crate::status::{CameraStatus, Cameras, State};
 use crate::template::Templates;
 
+mod changes;
 mod trouble;
 
 pub(super) use self::trouble::Trouble;
@@ -59,6 +61,10 @@ pub(super) struct Shared {
     pub(super) watched: Notify,
     /// Sessions, connected or not yet.
     attending: AtomicUsize,
+    /// Switched on, in the configuration or since.
+    enabled: AtomicBool,
+    /// Held during a change, so that one is whole before the next.
+    changing: Mutex<()>,
     pub(super) cameras: Cameras,
     condition: watch::Sender<Condition>,
     /// What goes to its driver.
@@ -73,6 +79,10 @@ struct Inner {
     device: Option<PathBuf>,
     /// What its renditions look like, or looked like last.
     looks: [Look; 4],
+    /// What can be changed meanwhile, as it is now.
+    wishes: Wishes,
+    /// Whether the main rendition is what the camera sends, as far as that is known.
+    passed_on: bool,
     /// Why it is not live, and since when; kept while it is tried again.
     trouble: Trouble,
 }
@@ -101,11 +111,8 @@ impl Camera {
         shutdown: watch::Receiver<bool>,
     ) -> (Self, JoinHandle<()>) {
         let wake = Arc::new(Notify::new());
-        let (state, reason) = if settings.enabled {
-            (State::Opening, None)
-        } else {
-            (State::Disabled, Some("switched off in the config (enabled = false)".to_owned()))
-        };
+        let Condition { state, reason } = changes::beginning(&settings);
+        let wishes = Wishes::from(&settings);
         cameras.set(CameraStatus {
             name: settings.name.clone(),
             title: settings.title.clone(),
@@ -114,6 +121,7 @@ impl Camera {
             reason: reason.clone(),
             since: 0,
             source: settings.source.to_string(),
+            wishes,
             renditions: Vec::new(),
             viewers: 0,
             dropped: 0,
@@ -126,6 +134,8 @@ impl Camera {
                 _ => None,
             },
             looks: RENDITIONS.map(|(rendition, _)| Look::wished(&settings, rendition)),
+            wishes,
+            passed_on: false,
             trouble: Trouble { state, reason: reason.clone().unwrap_or_default(), since: SystemTime::now() },
         });
         let condition = watch::Sender::new(Condition { state, reason });
@@ -138,6 +148,8 @@ impl Camera {
             wake,
             watched: Notify::new(),
             attending: AtomicUsize::new(0),
+            enabled: AtomicBool::new(wishes.enabled),
+            changing: Mutex::default(),
             cameras,
             condition,
             calls: Calls::default(),
@@ -247,7 +259,7 @@ impl Shared {
 
     /// Whether the device is to be open.
     pub(super) fn is_wanted(&self) -> bool {
-        self.settings.always_on || self.is_attended()
+        self.is_enabled() && (self.settings.always_on || self.is_attended())
     }
 
     /// Whether somebody watches.
@@ -270,9 +282,11 @@ impl Shared {
         self.device().is_none_or(|path| path.exists())
     }
 
-    /// The settings with the device's name that stays in place of the one in the configuration.
+    /// The settings with the device's name that stays in place of the one in the configuration, and the bit rates of now.
     pub(super) fn resolved(&self) -> settings::Camera {
         let mut settings = self.settings.clone();
+        settings.bitrate = self.bitrate(Rendition::Main);
+        settings.sub.bitrate = self.bitrate(Rendition::Sub);
         if let Some(path) = self.device() {
             settings.source = Source::V4l2(path);
         }
@@ -301,8 +315,11 @@ impl Shared {
     pub(super) fn set(&self, state: State, reason: Option<String>) {
         let condition = Condition { state, reason };
         let changed = self.condition.send_if_modified(|old| {
-            let changed = *old != condition;
-            *old = condition.clone();
+            // Whoever is still closing the device of one that was switched off has no news.
+            let changed = *old != condition && (self.is_enabled() || state == State::Disabled);
+            if changed {
+                *old = condition.clone();
+            }
             changed
         });
         if !changed {

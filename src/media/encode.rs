@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use super::capture::{Event, Origin, Outlets, Pulse, build, by_name, plain_words, play, stop};
 use super::fanout::Fanout;
 use super::gop::Frame;
+use super::knobs::Knobs;
 use super::{MediaError, Timeline};
+use crate::template::{Setting, Template, TemplateError, Values};
 
 /// What to encode to.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,9 +30,32 @@ pub struct Recipe {
     pub framerate: Option<(u32, u32)>,
     /// Asked of the encoder, in kbit/s.
     pub bitrate: u32,
+    /// What gives it that rate while it runs, if it can be given one.
+    pub set_bitrate: Option<Setting>,
+    /// What asks it for a key frame, if not GStreamer's own request.
+    pub force_keyframe: Option<Setting>,
 }
 
 impl Recipe {
+    /// Of a template, for pictures of `size`; `framerate` where they are fewer than the source's, `bitrate` as in `values`.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when a value is missing or unsafe.
+    pub fn of(
+        template: &Template,
+        values: &Values,
+        (width, height): (u32, u32),
+        framerate: Option<(u32, u32)>,
+        bitrate: u32,
+    ) -> Result<Self, TemplateError> {
+        let render = |setting: &Setting| template.render_setting(setting, values);
+        let launch = template.render(values)?;
+        let set_bitrate = template.set_bitrate.as_ref().map(render).transpose()?;
+        let force_keyframe = template.force_keyframe.as_ref().map(render).transpose()?;
+        let encoder = template.name.clone();
+        Ok(Self { encoder, launch, width, height, framerate, bitrate, set_bitrate, force_keyframe })
+    }
+
     /// The whole launch line, as `portald devices` shows it.
     #[must_use]
     pub fn pipeline(&self) -> String {
@@ -55,6 +80,7 @@ pub(crate) struct Encoder {
     outlets: Outlets,
     sink: gst_app::AppSink,
     fanout: Arc<Fanout>,
+    knobs: Arc<Knobs>,
     /// Set at its end: what a hung encoder gives afterwards belongs to nobody.
     gone: Arc<AtomicBool>,
     /// Beats with every encoded frame.
@@ -75,6 +101,7 @@ impl Encoder {
         events: &mpsc::Sender<Event>,
     ) -> Result<Self, MediaError> {
         let pipeline = build("encoder", &recipe.pipeline())?;
+        let knobs = Knobs::attach(&pipeline, recipe.set_bitrate.as_ref(), recipe.force_keyframe.as_ref())?;
         timeline.adopt(&pipeline);
         let input = by_name::<gst_app::AppSrc>(&pipeline, "in")?;
         input.set_is_live(true);
@@ -105,6 +132,7 @@ impl Encoder {
             input: input.clone(),
             outlets: outlets.clone(),
             sink: sink.clone(),
+            knobs,
             gone,
             fanout: Arc::clone(fanout),
             pulse,
@@ -114,6 +142,14 @@ impl Encoder {
         play(&encoder.pipeline, origin, events, Box::new(plain_words))?;
         outlets.add(input);
         Ok(encoder)
+    }
+
+    /// Another bit rate from the next picture on, with `set_bitrate` rendered for it.
+    ///
+    /// # Errors
+    /// [`MediaError`] when the element does not take it.
+    pub(crate) fn set_bitrate(&self, set_bitrate: Setting) -> Result<(), MediaError> {
+        self.knobs.set_bitrate(&self.pipeline, set_bitrate)
     }
 }
 

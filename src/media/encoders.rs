@@ -19,7 +19,7 @@ use super::proof::{self, Job, Verdict};
 use super::{MediaError, has_element, missing};
 use crate::config::settings::EncoderChoice;
 use crate::proto::negotiation::Codec;
-use crate::template::{Encoder, Templates};
+use crate::template::{Encoder, Setting, Templates};
 
 /// An encoder that failed while it ran is passed over for this long, if there is another.
 const PASSED_OVER: Duration = Duration::from_secs(600);
@@ -210,8 +210,13 @@ impl Encoders {
     /// What a verdict is about: the template as it is written, and the picture. Its bit rate may change at any time.
     fn key(&self, recipe: &Recipe) -> String {
         let Recipe { encoder, width, height, .. } = recipe;
-        let launch = self.templates.encoder(encoder).map_or("", |template| template.launch.as_str());
-        format!("{width}x{height} {encoder}: {launch}")
+        let of = |setting: &Option<Setting>| {
+            setting.as_ref().map(|setting| format!("; {setting}")).unwrap_or_default()
+        };
+        let written = self.templates.encoder(encoder).map(|template| {
+            [template.launch.clone(), of(&template.set_bitrate), of(&template.force_keyframe)].concat()
+        });
+        format!("{width}x{height} {encoder}: {}", written.unwrap_or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -296,8 +301,16 @@ mod tests {
 
     fn choose(encoders: &Encoders, choice: &EncoderChoice) -> Result<Recipe, MediaError> {
         encoders.choose(choice, Codec::H264, (30, 1), |encoder| {
-            let (encoder, launch) = (encoder.name.clone(), encoder.launch.clone());
-            Ok(Recipe { encoder, launch, width: 320, height: 240, framerate: None, bitrate: 1000 })
+            Ok(Recipe {
+                encoder: encoder.name.clone(),
+                launch: encoder.launch.clone(),
+                width: 320,
+                height: 240,
+                framerate: None,
+                bitrate: 1000,
+                set_bitrate: None,
+                force_keyframe: None,
+            })
         })
     }
 

@@ -13,6 +13,7 @@ pub mod encoders;
 pub mod fanout;
 mod gop;
 pub mod ice;
+mod knobs;
 mod passthrough;
 pub mod peer;
 pub mod plan;

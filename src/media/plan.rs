@@ -156,8 +156,8 @@ pub fn encoding(
         .encoding(bitrate, camera.keyframe_interval, framerate)
         .with("threads", threads());
     encoders.choose(&camera.encoder, codec, framerate, |encoder| {
-        let launch = encoder.render(&values).map_err(|e| MediaError::pipeline(encoder.name.clone(), e))?;
-        Ok(Recipe { encoder: encoder.name.clone(), launch, width, height, framerate: reduced, bitrate })
+        Recipe::of(encoder, &values, (width, height), reduced, bitrate)
+            .map_err(|e| MediaError::pipeline(encoder.name.clone(), e))
     })
 }
 

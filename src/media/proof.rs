@@ -21,12 +21,16 @@ use serde::{Deserialize, Serialize};
 use self::picture::{Brightness, Picture};
 use super::capture::{build, by_name, stop, words};
 use super::encode::Recipe;
+use super::knobs::Knobs;
 use super::{MediaError, has_element};
+use crate::template::Setting;
 
 /// Pictures that go through: enough to see a key frame that was asked for in their midst, and a rate.
 const PICTURES: u64 = 30;
 /// The picture before which a key frame is asked for.
 const ASK_AT: u64 = 15;
+/// The picture before which the bit rate is set anew: a driver that does not survive that shall not take the daemon with it.
+const SET_AT: u64 = 22;
 /// How many pictures later it must be there.
 const KEYFRAME_WITHIN: u64 = 2;
 /// Pictures that an encoder may hold back. A hardware encoder's pipeline holds one to three.
@@ -54,6 +58,12 @@ pub struct Job {
     pub height: u32,
     /// Pictures a second, as a fraction.
     pub framerate: (u32, u32),
+    /// What sets its bit rate while it runs.
+    #[serde(default)]
+    pub set_bitrate: Option<String>,
+    /// What asks it for a key frame, if not GStreamer's own request.
+    #[serde(default)]
+    pub force_keyframe: Option<String>,
 }
 
 impl Job {
@@ -61,7 +71,10 @@ impl Job {
     #[must_use]
     pub fn of(recipe: &Recipe, codec: &str, framerate: (u32, u32)) -> Self {
         let (width, height) = (recipe.width, recipe.height);
-        Self { codec: codec.to_owned(), pipeline: recipe.pipeline(), width, height, framerate }
+        let [set_bitrate, force_keyframe] = [&recipe.set_bitrate, &recipe.force_keyframe]
+            .map(|setting| setting.as_ref().map(ToString::to_string));
+        let (codec, pipeline) = (codec.to_owned(), recipe.pipeline());
+        Self { codec, pipeline, width, height, framerate, set_bitrate, force_keyframe }
     }
 }
 
@@ -203,6 +216,13 @@ fn run(job: &Job, pipeline: &gst::Pipeline) -> Result<Verdict, Fault> {
     input.set_format(gst::Format::Time);
     output.set_property("sync", false);
     output.set_property("async", false);
+    let setting = |text: &Option<String>| match text.as_deref().map(|text| Setting::parse(text, &[])) {
+        Some(Err(problem)) => fault(problem.to_string()),
+        Some(Ok(setting)) => Ok(Some(setting)),
+        None => Ok(None),
+    };
+    let set_bitrate = setting(&job.set_bitrate)?;
+    let knobs = Knobs::attach(pipeline, set_bitrate.as_ref(), setting(&job.force_keyframe)?.as_ref())?;
     if pipeline.set_state(gst::State::Playing).is_err() {
         return fault("it does not start");
     }
@@ -215,6 +235,9 @@ fn run(job: &Job, pipeline: &gst::Pipeline) -> Result<Verdict, Fault> {
             asked_before = Some(frames.len() as u64);
             let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
             let _ = pad.as_ref().map(|pad| pad.push_event(event));
+        }
+        if let (SET_AT, Some(setting)) = (number, &set_bitrate) {
+            knobs.set_bitrate(pipeline, setting.clone())?;
         }
         if input.push_buffer(picture.buffer(number)).is_err() {
             return fault("it takes no pictures");

@@ -25,6 +25,7 @@ use crate::status::{RenditionStatus, State};
 use decoding::Decoding;
 
 mod decoding;
+mod rates;
 
 /// A device, or an encoder, that gives nothing for this long (or for ten pictures, if that is longer) is restarted.
 const STALL: Duration = Duration::from_secs(3);
@@ -109,7 +110,8 @@ impl Running {
     fn note_look(&self) {
         if self.is_direct() {
             let CapturePlan { width, height, framerate, .. } = self.planned;
-            self.shared.set_look(0, Look { width, height, framerate, bitrate: self.shared.settings.bitrate });
+            let bitrate = self.shared.bitrate(Rendition::Main);
+            self.shared.set_look(0, Look { width, height, framerate, bitrate });
         }
     }
 
@@ -141,6 +143,8 @@ impl Running {
         if self.planned.encoded && !direct && self.planned.transcoded.is_none() {
             self.say_what_is_passed_on();
         }
+        self.shared.set_passed_on(direct);
+        self.follow_rates().await;
         for (index, (rendition, codec)) in RENDITIONS.into_iter().enumerate() {
             if direct && index == 0 {
                 continue;
@@ -186,7 +190,7 @@ impl Running {
         let Some((rendition, codec)) = RENDITIONS.get(index).copied() else { return Ok(()) };
         let shared = &self.shared;
         let (known, planned) = (Arc::clone(shared), self.planned.clone());
-        let choose = move || plan::encoding(&known.settings, &planned, rendition, codec, &known.encoders);
+        let choose = move || plan::encoding(&known.resolved(), &planned, rendition, codec, &known.encoders);
         let recipe = blocking("the choice of an encoder", choose).await?;
         let (timeline, fanout) = (shared.timeline.clone(), Arc::clone(shared.fanout(rendition, codec)));
         let (outlets, events, made) = (self.outlets.clone(), self.events.clone(), recipe.clone());
@@ -315,6 +319,8 @@ impl Running {
             height: self.planned.height,
             framerate: None,
             bitrate: self.rate.kbit(),
+            set_bitrate: None,
+            force_keyframe: None,
         });
         let renditions = RENDITIONS.iter().zip(&self.slots).filter_map(|((rendition, codec), slot)| {
             let is_main = (*rendition, *codec) == (Rendition::Main, Codec::H264);

@@ -269,10 +269,8 @@ fn recipe(shared: &Shared, index: usize, codec: Codec, given_up: usize) -> Resul
         .picture(look.width, look.height, RATE)
         .encoding(bitrate, KEYFRAME_INTERVAL, RATE)
         .with("threads", 1);
-    let launch =
-        encoder.render(&values).map_err(|error| MediaError::pipeline(encoder.name.clone(), error))?;
-    let (width, height) = (look.width, look.height);
-    Ok(Recipe { encoder: encoder.name.clone(), launch, width, height, framerate: None, bitrate })
+    Recipe::of(encoder, &values, (look.width, look.height), None, bitrate)
+        .map_err(|error| MediaError::pipeline(encoder.name.clone(), error))
 }
 
 /// What a slate says of a camera.

@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(200);
 enum End {
     /// Nobody watches any more.
     Unwatched,
+    /// It was switched off.
+    SwitchedOff,
     /// The daemon ends.
     Shutdown,
 }
@@ -45,7 +47,8 @@ enum End {
 enum Retry {
     Waited,
     PluggedIn,
-    Shutdown,
+    /// It is not.
+    No(End),
 }
 
 /// Keeps one camera going.
@@ -59,24 +62,46 @@ pub(super) struct Supervisor {
 impl Supervisor {
     /// To be called within the runtime.
     pub(super) fn new(shared: Arc<Shared>, shutdown: watch::Receiver<bool>) -> Self {
-        let hotplug =
-            shared.device().filter(|_| shared.settings.enabled).map(|path| Watcher::new(vec![path]));
-        Self { shared, shutdown, hotplug }
+        Self { shared, shutdown, hotplug: None }
     }
 
     /// Until the daemon ends.
     pub(super) async fn run(mut self) {
-        if !self.shared.settings.enabled {
-            return;
+        while self.wait_until_enabled().await {
+            self.hotplug = self.shared.device().map(|path| Watcher::new(vec![path]));
+            if matches!(self.keep().await, End::Shutdown) {
+                return;
+            }
+            self.hotplug = None;
         }
+    }
+
+    /// Returns when it is switched on (`true`) or the daemon ends.
+    async fn wait_until_enabled(&mut self) -> bool {
+        loop {
+            if self.shared.is_enabled() {
+                return true;
+            }
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = ending(&mut self.shutdown) => return false,
+            }
+        }
+    }
+
+    /// Until it is switched off or the daemon ends.
+    async fn keep(&mut self) -> End {
         self.shared.identify();
         let mut backoff = BACKOFF.0;
         let mut failure = self.check().await;
-        while self.wait_until_wanted(failure.take()).await {
+        loop {
+            if let Err(end) = self.wait_until_wanted(failure.take()).await {
+                return end;
+            }
             let begun = Instant::now();
             match self.run_once().await {
                 Ok(End::Unwatched) => backoff = BACKOFF.0,
-                Ok(End::Shutdown) => return,
+                Ok(end) => return end,
                 Err(error) => {
                     if begun.elapsed() > RECOVERED {
                         backoff = BACKOFF.0;
@@ -86,7 +111,7 @@ impl Supervisor {
                         Retry::Waited => (backoff * 2).min(BACKOFF.1),
                         // Another plugging in, another start; the first try may come before udev has set the group.
                         Retry::PluggedIn => BACKOFF.0,
-                        Retry::Shutdown => return,
+                        Retry::No(end) => return end,
                     };
                     failure = Some(reason);
                 }
@@ -105,15 +130,21 @@ impl Supervisor {
             .calls
             .run("the device", move || plan::capture(&shared.resolved(), shared.encoders.templates()))
             .await;
+        if let Ok(plan) = &checked {
+            self.shared.set_passed_on(plan.encoded && plan.transcoded.is_none());
+        }
         checked.err().map(|error| self.shared.fault(&error).in_words())
     }
 
-    /// Returns when someone watches (`true`) or the daemon ends. `failure` is why the last run ended, if it failed.
-    async fn wait_until_wanted(&mut self, mut failure: Option<String>) -> bool {
+    /// Returns when someone watches; the error is why nobody will. `failure` is why the last run ended, if it failed.
+    async fn wait_until_wanted(&mut self, mut failure: Option<String>) -> Result<(), End> {
         let mut checked = Instant::now();
         loop {
+            if !self.shared.is_enabled() {
+                return Err(End::SwitchedOff);
+            }
             if self.shared.is_wanted() {
-                return true;
+                return Ok(());
             }
             if failure.is_some() && !self.shared.calls.is_stuck() && checked.elapsed() > RECHECK {
                 failure = self.check().await;
@@ -134,7 +165,7 @@ impl Supervisor {
                     }
                 }
                 () = sleep(LOOK) => {}
-                () = ending(&mut self.shutdown) => return false,
+                () = ending(&mut self.shutdown) => return Err(End::Shutdown),
             }
         }
     }
@@ -157,6 +188,9 @@ impl Supervisor {
     async fn wait_to_retry(&mut self, reason: &str, backoff: Duration) -> Retry {
         let begun = Instant::now();
         loop {
+            if !self.shared.is_enabled() {
+                return Retry::No(End::SwitchedOff);
+            }
             let there = self.shared.is_there();
             let until = begun + if self.shared.is_attended() { backoff.min(WATCHED) } else { backoff };
             if there && Instant::now() >= until && !self.shared.calls.is_stuck() {
@@ -173,7 +207,7 @@ impl Supervisor {
                 () = sleep(left), if there && !left.is_zero() => false,
                 () = self.shared.calls.returned() => false,
                 () = self.shared.wake.notified() => false,
-                () = ending(&mut self.shutdown) => return Retry::Shutdown,
+                () = ending(&mut self.shutdown) => return Retry::No(End::Shutdown),
             };
             // It came, or udev gave it to our group: both end the waiting.
             if (changed || !there) && self.shared.is_there() && !self.shared.calls.is_stuck() {
@@ -203,6 +237,9 @@ impl Supervisor {
         let mut tick = interval(TICK);
         let mut unwatched: Option<Instant> = None;
         loop {
+            if !self.shared.is_enabled() {
+                return Ok(End::SwitchedOff);
+            }
             running.reconcile().await;
             running.check_pulse().await?;
             running.report();

@@ -28,6 +28,8 @@ use crate::status::{Cameras, State};
 use crate::template::Templates;
 
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod faults;
 
 /// Long enough for anything that ends well on a busy machine.

@@ -2,13 +2,15 @@
 //!
 //! `accept` owns the listening sockets and their limits, `tls` what encrypts them, `access` says who may come in,
 //! `routes` what answers where, `socket` is one WebSocket between a client and the hub, `page` the wall's files, `login`
-//! the way to see them, `api` what programs read, and `rooms` the one thing they can change.
+//! the way to see them, `api` what programs read, `rooms` and `cameras` what they can change.
 
 mod accept;
 pub mod access;
+mod admin;
 mod answers;
 mod api;
 mod body;
+mod cameras;
 mod headers;
 mod life;
 mod limits;
@@ -47,6 +49,7 @@ use self::refusals::{Reason, Refusals};
 pub use self::rooms::{RoomChange, room_changes};
 use self::tls::Tls;
 use crate::config::settings as config;
+use crate::control::Controls;
 use crate::hub::{Hub, JoinRequest};
 use crate::ice::IceServers;
 use crate::places::Places;
@@ -62,6 +65,8 @@ pub struct Site {
     pub hub: Hub,
     /// What `/api/cameras` lists.
     pub cameras: Cameras,
+    /// Who changes them over HTTP.
+    pub controls: Controls,
     /// The ways of this box's cameras to other servers, for the metrics.
     pub uplinks: Uplinks,
     /// Who makes still pictures of them.
@@ -89,6 +94,7 @@ impl Site {
         Self {
             hub,
             cameras,
+            controls: Controls::default(),
             uplinks: Uplinks::default(),
             stills: Stills::default(),
             path: config::Server::default().path,

@@ -30,6 +30,18 @@ pub(super) struct OtherCamera {
     dropped: u64,
 }
 
+impl OtherCamera {
+    /// Whether it is listed under this name.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// Where it is, for people.
+    pub(super) fn place(&self) -> String {
+        self.source.clone()
+    }
+}
+
 /// What a camera says of itself; all of it may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

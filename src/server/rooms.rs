@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 use warp::reply::Response;
 
-use super::Context;
-use super::access::{Caller, Standing, Visit};
-use super::answers::{bad_body, error, hub_silent, reply_json, unauthorized};
-use super::body::{Body, MAX_JSON};
+use super::access::{Caller, Visit};
+use super::answers::{error, hub_silent, reply_json};
+use super::body::Body;
 use super::headers::insert;
 use super::refusals::Reason;
+use super::{Context, admin};
 use crate::proto::ids::{MAX_NAME, Name, RoomMode};
 use crate::proto::room::RoomError;
 use crate::status::State;
@@ -60,21 +60,8 @@ pub(super) async fn change(
     caller: &Caller,
     context: &Context,
 ) -> Response {
-    if !context.site.access.has_admin() {
-        let mut response = error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "rooms cannot be changed here: no admin token is configured. To enable it, write one into a file and name \
-             that in [access] of portald.toml: admin_token_file = \"/etc/portald/admin-token\"",
-        );
-        insert(response.headers_mut(), header::ALLOW, "GET, HEAD");
-        return response;
-    }
-    let is_own_page = matches!(visit.origin, Some((_, Standing::Own)));
-    // A browser sends the cookie whatever page asks; a token somebody had to write.
-    if !caller.is_admin() || (caller.is_admin_by_cookie() && !is_own_page) {
-        context.note_unauthorized(caller, visit, "a change");
-        return unauthorized(caller, "the admin token, in the header `Authorization: Bearer TOKEN`");
+    if let Some(refused) = admin::refused("rooms", "GET, HEAD", visit, caller, context) {
+        return refused;
     }
     match (method, named(path)) {
         (&Method::POST, None) => add(headers, body, visit, context).await,
@@ -101,24 +88,11 @@ struct Wanted {
 
 async fn add(headers: &HeaderMap, body: Body, visit: &Visit, context: &Context) -> Response {
     let bad = |message: String| error(StatusCode::BAD_REQUEST, "bad_request", message);
-    // A form of another page cannot have this type.
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        let message = "the body must be JSON, with content-type: application/json";
-        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message);
-    }
-    let body = match context.read(body, MAX_JSON, visit).await {
-        Ok(body) => body,
-        Err(fault) => return bad_body(fault),
-    };
-    let wanted: Wanted = match serde_json::from_slice(&body) {
+    let example =
+        "send {\"name\":\"…\"}, if you like with \"mode\":\"wall\" or \"mesh\" and \"cameras\":[names]";
+    let wanted: Wanted = match admin::json(headers, body, example, visit, context).await {
         Ok(wanted) => wanted,
-        Err(fault) => {
-            return bad(format!(
-                "{fault}; send {{\"name\":\"…\"}}, if you like with \"mode\":\"wall\" or \"mesh\" and \
-                 \"cameras\":[names]"
-            ));
-        }
+        Err(refused) => return refused,
     };
     let name = match Name::new(wanted.name) {
         Ok(name) => name,

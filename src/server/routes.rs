@@ -18,7 +18,7 @@ use super::life::Life;
 use super::page::ASSETS;
 use super::socket::{self, Query};
 use super::websocket::{self, Ws};
-use super::{Context, Peer, api, login, rooms, stills};
+use super::{Context, Peer, api, cameras, login, rooms, stills};
 
 /// The whole site.
 pub(super) type Routes = BoxedFilter<(Response,)>;
@@ -121,6 +121,11 @@ async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Respon
         let caller = context.caller(&visit.client, &credentials.without_token());
         let (method, headers) = (&request.method, &request.headers);
         return rooms::change(method, path, headers, request.body, &visit, &caller, &context).await;
+    }
+    if let Some(name) = cameras::named(path) {
+        let caller = context.caller(&visit.client, &credentials.without_token());
+        let (method, headers) = (&request.method, &request.headers);
+        return cameras::change(method, name, headers, request.body, &visit, &caller, &context).await;
     }
     let still = stills::Wanted::parse(path);
     let exists =

@@ -50,6 +50,10 @@ pub enum Problem {
     UnknownPlaceholder { kind: Kind, found: String },
     #[error("found no {}; without it the template cannot work", braced(any_of))]
     MissingPlaceholder { any_of: &'static [&'static str] },
+    #[error("found the header `{header}`; only encoders have it")]
+    EncodersOnly { header: &'static str },
+    #[error("found `{found}`; allowed: PROPERTY=VALUE, or SIGNAL() for an action signal")]
+    Setting { found: String },
     #[error("found no value for the placeholder `{{{placeholder}}}`")]
     NoValue { placeholder: String },
     #[error("the value for `{{{placeholder}}}` could change the pipeline; allowed: {shape}")]
@@ -81,6 +85,8 @@ impl TemplateError {
             }
             Problem::UnknownPlaceholder { .. } => "pipelines/README.md says what each placeholder stands for".into(),
             Problem::MissingPlaceholder { any_of } => format!("write {} where the element's property takes it", braced(any_of)),
+            Problem::EncodersOnly { .. } => "remove the line".into(),
+            Problem::Setting { .. } => "write it as in a launch line, without quotes: `bitrate={bitrate_kbit}`".into(),
             Problem::NoValue { placeholder } => format!("this kind of camera has no {placeholder}; use another template or remove the placeholder"),
             Problem::UnsafeValue { .. } => "rename the device (a link in /dev made by a udev rule), and name the link in the configuration".into(),
         }

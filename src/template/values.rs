@@ -123,11 +123,14 @@ pub const PLACEHOLDERS: &[Placeholder] = {
     ]
 };
 
+/// The bit rate, in either unit.
+pub(super) const BITRATES: &[&str] = &["bitrate_kbit", "bitrate_bit"];
+
 /// Those that a template of this kind cannot do without: one of each list.
 pub(super) fn required(kind: Kind) -> &'static [&'static [&'static str]] {
     match kind {
         Kind::Source | Kind::Decoder => &[],
-        Kind::Encoder => &[&["bitrate_kbit", "bitrate_bit"], &["keyframe_frames", "keyframe_ms"]],
+        Kind::Encoder => &[BITRATES, &["keyframe_frames", "keyframe_ms"]],
         Kind::Viewer => &[&["payload_type"]],
     }
 }

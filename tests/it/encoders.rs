@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use portald::template::{Template, Templates, Values};
+use portald::template::{Deed, Template, Templates, Values};
 use serde::Deserialize;
 
 /// Run for real by every test that encodes.
@@ -20,6 +20,9 @@ struct Element {
     /// Which version, and where that was read.
     source: String,
     properties: BTreeMap<String, Property>,
+    /// Action signals.
+    #[serde(default)]
+    signals: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +64,29 @@ fn properties_are_those_of_the_elements() {
         }
     }
     assert!(checked > 50, "only {checked} properties were looked at");
+}
+
+#[test]
+fn what_is_set_while_they_run_is_the_elements_and_the_rate_that_of_the_launch_line() {
+    let templates = Templates::load(&[]).unwrap();
+    let encoders = templates.encoders("h264").into_iter();
+    let mut checked = 0;
+    for encoder in encoders.filter(|encoder| !RUN.contains(&encoder.element.as_str())) {
+        let known = description(&encoder.element);
+        for setting in encoder.set_bitrate.iter().chain(&encoder.force_keyframe) {
+            let is_known = match setting.deed() {
+                Deed::Property(name, _) => known.properties.contains_key(name),
+                Deed::Signal(name) => known.signals.iter().any(|signal| signal == name),
+            };
+            assert!(is_known, "{}: {setting} (described by {})", encoder.name, known.source);
+            checked += 1;
+        }
+        let set_bitrate = encoder.set_bitrate.as_ref().unwrap_or_else(|| panic!("{}", encoder.name));
+        // The same words, or the control among others.
+        let last = set_bitrate.to_string().rsplit(',').next().unwrap_or_default().to_owned();
+        assert!(encoder.launch.contains(&last), "{}: {last} is not in {}", encoder.name, encoder.launch);
+    }
+    assert!(checked >= 10, "only {checked} were looked at");
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn camera(name: &str, state: State, reason: Option<&str>) -> CameraStatus {
         reason: reason.map(str::to_owned),
         since: 0,
         source: "test".to_owned(),
+        wishes: Default::default(),
         renditions: Vec::new(),
         viewers: 2,
         dropped: 0,

@@ -10,6 +10,7 @@ mod access;
 mod churn;
 mod config;
 mod conformance;
+mod control;
 #[cfg(feature = "media")]
 mod daemon;
 mod encoders;

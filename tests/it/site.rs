@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use portald::control::Controls;
 use portald::hub::{Hub, JoinRequest, Membership};
 use portald::proto::ids::{Kind, Name, RoomMode};
 use portald::proto::room::{self, Rooms};
@@ -52,6 +53,7 @@ pub(crate) struct Server {
     pub(crate) hub_task: JoinHandle<()>,
     pub(crate) cameras: Cameras,
     pub(crate) stills: Stills,
+    pub(crate) controls: Controls,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<()>,
     /// What is told of rooms that are made and removed.
@@ -123,12 +125,12 @@ impl Server {
             room_changes: Some(tell_changes),
             ..Site::new(hub.clone(), cameras.clone())
         });
-        let stills = site.stills.clone();
+        let (stills, controls) = (site.stills.clone(), site.controls.clone());
         let listeners = server::bind(&[setup.listen.parse().unwrap()]).await.unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (shutdown, told) = watch::channel(false);
         let serving = tokio::spawn(server::serve_within(listeners, site, setup.limits, told));
-        Self { address, hub, hub_task, cameras, stills, shutdown, serving, changes }
+        Self { address, hub, hub_task, cameras, stills, controls, shutdown, serving, changes }
     }
 
     /// A camera of this box joins `room`.
@@ -284,6 +286,7 @@ pub(crate) fn status(camera: &str, rooms: &[&str], state: State) -> CameraStatus
         reason: None,
         since: 0,
         source: "test".to_owned(),
+        wishes: Default::default(),
         renditions: Vec::new(),
         viewers: 0,
         dropped: 0,

@@ -27,6 +27,7 @@ fn set(server: &Server, camera: &str, state: State, reason: Option<&str>) {
         reason: reason.map(str::to_owned),
         since: 0,
         source: "test".to_owned(),
+        wishes: Default::default(),
         renditions: Vec::new(),
         viewers: 0,
         dropped: 0,

@@ -17,7 +17,7 @@ pub(in crate::media) struct Trouble {
     pub(in crate::media) state: State,
     /// In words; may be empty.
     pub(in crate::media) reason: String,
-    /// When it was last well.
+    /// When it was last well, or switched off.
     pub(in crate::media) since: SystemTime,
 }
 
@@ -76,7 +76,7 @@ impl Shared {
     pub(in crate::media) fn note(&self, Condition { state, reason }: &Condition) -> bool {
         let mut inner = self.lock();
         let trouble = &mut inner.trouble;
-        let well = |state| matches!(state, State::Live | State::Idle);
+        let well = |state| matches!(state, State::Live | State::Idle | State::Disabled);
         if *state == State::Opening && !well(trouble.state) {
             return trouble.state == State::Opening;
         }

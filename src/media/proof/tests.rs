@@ -14,7 +14,8 @@ fn job(codec: &str, encoder: &str) -> Job {
     let pipeline = format!(
         "appsrc name=in ! videoconvert ! video/x-raw,format=I420,width={width},height={height} ! {encoder} ! appsink name=out"
     );
-    Job { codec: codec.into(), pipeline, width, height, framerate: (30, 1) }
+    let (codec, framerate) = (codec.into(), (30, 1));
+    Job { codec, pipeline, width, height, framerate, set_bitrate: None, force_keyframe: None }
 }
 
 #[test]

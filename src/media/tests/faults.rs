@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicU8;
 use super::*;
 
 /// What the made-up encoder does wrong.
-const GOOD: u8 = 0;
+pub(super) const GOOD: u8 = 0;
 const HANGS: u8 = 1;
 const SILENT: u8 = 2;
 const BREAKS: u8 = 3;
 
-static ENCODER: AtomicU8 = AtomicU8::new(GOOD);
+pub(super) static ENCODER: AtomicU8 = AtomicU8::new(GOOD);
 
 mod imp {
     use super::*;
@@ -83,7 +83,7 @@ glib::wrapper! {
 }
 
 /// A directory with the made-up encoder's template.
-fn templates() -> PathBuf {
+pub(super) fn templates() -> PathBuf {
     gst::init().unwrap();
     gst::Element::register(None, "portaldfakeenc", gst::Rank::NONE, FakeEncoder::static_type()).unwrap();
     let directory = std::env::temp_dir().join(format!("portald-fake-templates-{}", std::process::id()));
@@ -96,14 +96,14 @@ fn templates() -> PathBuf {
 }
 
 /// Notes the time stamps that come to a viewer, and that each is later than the one before.
-struct Watch {
-    sink: Sink,
+pub(super) struct Watch {
+    pub(super) sink: Sink,
     last: Arc<StdMutex<Option<gst::ClockTime>>>,
     backwards: Arc<AtomicU8>,
 }
 
 impl Watch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let sink = Sink::new();
         let (last, backwards) = (Arc::new(StdMutex::new(None)), Arc::new(AtomicU8::new(0)));
         let seen = sink.pipeline.by_name("seen").unwrap().static_pad("src").unwrap();
@@ -119,7 +119,7 @@ impl Watch {
         Self { sink, last, backwards }
     }
 
-    fn assert_in_order(&self) {
+    pub(super) fn assert_in_order(&self) {
         assert!(self.last.lock().unwrap().is_some());
         assert_eq!(self.backwards.load(Ordering::SeqCst), 0, "time stamps went backwards");
     }
@@ -132,7 +132,7 @@ fn slate(camera: &Camera) -> bool {
 }
 
 /// The camera `name` as the API lists it.
-fn listed(rig: &Rig, name: &str) -> crate::status::CameraStatus {
+pub(super) fn listed(rig: &Rig, name: &str) -> crate::status::CameraStatus {
     rig.cameras.list().into_iter().find(|camera| camera.name.as_str() == name).unwrap()
 }
 
@@ -320,10 +320,10 @@ async fn no_slate_is_made_for_nobody() {
 /// A receiving webrtcbin, as the integration tests have it.
 #[allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 #[path = "../../../tests/it/viewer.rs"]
-mod viewer;
+pub(super) mod viewer;
 
 /// Publishes the rig's camera in a room, and returns the port of its server.
-async fn serve(rig: &Rig) -> u16 {
+pub(super) async fn serve(rig: &Rig) -> u16 {
     use crate::hub::Hub;
     use crate::proto::ids::RoomMode;
     use crate::proto::room::{Limits, Rooms};
