@@ -81,6 +81,11 @@ impl Daemon {
         }
     }
 
+    /// Of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the kernel says of it now.
     pub(crate) fn read(&self) -> Reading {
         Reading::of(self.child.id())

@@ -77,7 +77,7 @@ pub(crate) fn cold(runtime: &Runtime, daemon: &Daemon) -> Value {
 }
 
 /// Milliseconds from opening the socket to the first decoded picture. Leaves again.
-async fn first_picture(daemon: &Daemon, room: &str) -> f64 {
+pub(crate) async fn first_picture(daemon: &Daemon, room: &str) -> f64 {
     let begun = Instant::now();
     let mut viewer = Viewer::join(daemon.port, room, Conduct { decodes: true, ..Conduct::default() }).await;
     if timeout(LIMIT, viewer.pictures(1)).await.is_err() {
@@ -88,7 +88,8 @@ async fn first_picture(daemon: &Daemon, room: &str) -> f64 {
     at.map_or(f64::NAN, |at| (at - begun).as_secs_f64() * 1000.0)
 }
 
-fn summary(times: &[f64]) -> Value {
+/// Percentiles of joins.
+pub(crate) fn summary(times: &[f64]) -> Value {
     let [p50, p95, max] = [50.0, 95.0, 100.0].map(|percent| percentile(times, percent));
     json!({"joins": times.len(), "p50_ms": p50, "p95_ms": p95, "max_ms": max, "each_ms": times})
 }

@@ -2,18 +2,22 @@
 //!
 //! Everything runs on this machine over loopback, so a figure holds for the machine and the load that it is printed
 //! with. Slopes and ratios are of one run. `cargo bench --bench wall -- warm viewers` measures only those parts (all:
-//! idle, viewers, warm, chromium, cold, latency). Results: a table, `benches/out/bench.json`, `benches/out/bench.svg`.
+//! idle, viewers, warm, chromium, cold, latency; groups, recovery, slate, switch and delay have daemons of their own). Results: a table, `benches/out/bench.json`, `benches/out/bench.svg`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
 mod daemon;
+mod groups;
 mod joins;
 mod latency;
 mod machine;
+mod network;
+mod pages;
 mod plot;
 mod process;
 mod receivers;
+mod recovery;
 mod report;
 mod scale;
 mod statistics;
@@ -38,7 +42,10 @@ const COLD: [&str; 2] = ["cold-a", "cold-b"];
 /// Noise, because nothing else that a test camera draws makes the encoder use its 2 Mbit/s.
 const PATTERN: &str = "snow";
 /// What can be measured, in this order.
-const PARTS: [&str; 6] = ["idle", "viewers", "warm", "chromium", "cold", "latency"];
+const PARTS: [&str; 11] = [
+    "idle", "viewers", "warm", "chromium", "cold", "latency", "groups", "recovery", "slate", "switch",
+    "delay",
+];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -88,6 +95,17 @@ fn measure(wanted: &dyn Fn(&str) -> bool) {
     });
     part("idle", "idle_after", &|| scale::idle(&daemon));
     drop(daemon);
+    let mut part = |name: &str, work: &dyn Fn() -> Value| {
+        if wanted(name) {
+            eprintln!("measuring {name} …");
+            figures[name] = work();
+        }
+    };
+    part("groups", &|| groups::measure(&runtime));
+    part("recovery", &|| recovery::measure(&runtime));
+    part("slate", &recovery::slate);
+    part("switch", &pages::switch);
+    part("delay", &pages::delay);
     machine["load_after"] = machine::load().into();
     show(&machine, &figures);
 }

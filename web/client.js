@@ -11,10 +11,11 @@
  * @module
  */
 import { Emitter } from './emitter.js';
+import { Latency } from './latency.js';
 import { Portal } from './portal.js';
 import { SignalingChannel } from './signaling.js';
 
-export { Portal, SignalingChannel };
+export { Latency, Portal, SignalingChannel };
 
 /** Waits between two renewals of one member's session: doubled from the first to the cap. */
 const RENEW_FIRST = 10_000;

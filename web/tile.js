@@ -2,6 +2,7 @@
  * One camera (or person) on the wall: its picture, and the truth about it.
  * @module
  */
+import { Latency } from './latency.js';
 
 /** @typedef {import('./portal.js').Portal} Portal */
 /** @typedef {import('./portal.js').CameraState} CameraState */
@@ -35,6 +36,8 @@ export class Tile {
   /** Since when a picture could have been seen: not while the page is hidden. */
   #watchedSince = performance.now();
   #frameRequest = 0;
+  /** Of what is shown. @type {Latency | undefined} */
+  #latency;
   #presentedAt = 0;
   /** What the connection's camera was last told of our wishes. @type {{ portal?: Portal, quality: string, view: string }} */
   #told = { quality: 'auto', view: '' };
@@ -154,6 +157,8 @@ export class Tile {
     return {
       name, phase, state: state.state, reason: state.reason ?? null, frames, lastFrameAt, longestGap, connections,
       connection: this.portal?.serial, width: video.videoWidth, height: video.videoHeight,
+      // From capture to screen, in ms; null where it is not known.
+      latency: this.#latency?.value ?? null,
     };
   }
 
@@ -233,6 +238,8 @@ export class Tile {
     const current = this.video.srcObject;
     if (current instanceof MediaStream && current.getTracks().includes(track)) return;
     this.video.srcObject = new MediaStream([track]);
+    const receiver = this.portal?.peer.getReceivers().find((one) => one.track === track);
+    this.#latency = receiver && new Latency(receiver);
     this.#play();
   }
 
@@ -243,7 +250,7 @@ export class Tile {
 
   #awaitFrame() {
     this.video.cancelVideoFrameCallback(this.#frameRequest);
-    this.#frameRequest = this.video.requestVideoFrameCallback((now, { presentationTime }) => {
+    this.#frameRequest = this.video.requestVideoFrameCallback((now, { presentationTime, rtpTimestamp }) => {
       if (this.#presentedAt > this.#watchedSince) {
         this.longestGap = Math.max(this.longestGap, presentationTime - this.#presentedAt);
       }
@@ -251,6 +258,7 @@ export class Tile {
       this.lastFrameAt = now;
       if (!HEADLINES.has(this.state.state) && this.state.state !== 'opening') this.lastLiveAt = now;
       this.frames++;
+      this.#latency?.shown(now, rtpTimestamp);
       this.#awaitFrame();
     });
   }

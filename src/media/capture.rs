@@ -1,7 +1,7 @@
 //! A camera's pictures: one pipeline `source ! appsink`, and the encoders that are fed from it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::passthrough::Passage;
 use super::plan::CapturePlan;
-use super::{MediaError, Timeline, driver, has_element, stamp};
+use super::{MediaError, Timeline, ask, driver, has_element, stamp};
 
 /// How long the first pictures of a camera in the network may take: one whose key frames are 10 s apart, and which does
 /// not tell its parameters before, comes within.
@@ -50,6 +50,13 @@ pub(crate) struct Event {
     pub(crate) origin: Origin,
     /// Why.
     why: Words,
+}
+
+impl Event {
+    /// A pipeline that is to be stopped because of what came out of it.
+    pub(crate) fn new(origin: Origin, why: String) -> Self {
+        Self { origin, why: Words { why, hint: None } }
+    }
 }
 
 /// Why a pipeline broke, and the next step if that is known.
@@ -182,9 +189,12 @@ impl Capture {
         if let Some(name) = stamp {
             stamp::install(&sink, name);
         }
+        let begun = Arc::new(AtomicBool::new(false));
         let mut in_words: Box<InWords> = Box::new(plain_words);
         if let Some(network) = &planned.network {
-            network.configure(&by_name(&pipeline, "source")?)?;
+            let source = by_name(&pipeline, "source")?;
+            network.configure(&source)?;
+            ask::for_key_frames(&pipeline, &source, &begun);
             let network = network.clone();
             in_words = Box::new(move |error, debug| network.words(error, debug));
         }
@@ -198,6 +208,11 @@ impl Capture {
         let new_sample = move |sink: &gst_app::AppSink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             beat.beat();
+            if !begun.load(Ordering::Relaxed) {
+                let decodable =
+                    sample.buffer().is_some_and(|b| !b.flags().contains(gst::BufferFlags::DELTA_UNIT));
+                begun.store(decodable, Ordering::Release);
+            }
             match &passes {
                 Some(passage) => passage.push(&sample),
                 None => drop(lost.fetch_add(outlets.push(&sample), Ordering::Relaxed)),

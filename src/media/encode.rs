@@ -12,7 +12,7 @@ use super::capture::{Event, Origin, Outlets, Pulse, build, by_name, plain_words,
 use super::fanout::Fanout;
 use super::gop::Frame;
 use super::knobs::Knobs;
-use super::{MediaError, Timeline};
+use super::{MediaError, Timeline, proof};
 use crate::template::{Setting, Template, TemplateError, Values};
 
 /// What to encode to.
@@ -81,7 +81,7 @@ pub(crate) struct Encoder {
     sink: gst_app::AppSink,
     fanout: Arc<Fanout>,
     knobs: Arc<Knobs>,
-    /// Set at its end: what a hung encoder gives afterwards belongs to nobody.
+    /// Set at its end, or its fault: what it gives afterwards belongs to nobody.
     gone: Arc<AtomicBool>,
     /// Beats with every encoded frame.
     pub(crate) pulse: Arc<Pulse>,
@@ -112,15 +112,21 @@ impl Encoder {
         let pulse = Pulse::new();
         let gone = Arc::new(AtomicBool::new(false));
         let (beat, out, ended) = (Arc::clone(&pulse), Arc::clone(fanout), Arc::clone(&gone));
+        let faults = events.clone();
         let new_sample = move |sink: &gst_app::AppSink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             if ended.load(Ordering::Acquire) {
-                return Err(gst::FlowError::Eos);
+                return Ok(gst::FlowSuccess::Ok);
+            }
+            let Some(frame) = on_timeline(&sample) else { return Ok(gst::FlowSuccess::Ok) };
+            if let Some(fault) = proof::wrong_profile(&frame) {
+                // Said once; it is stopped, and nothing more of it shown.
+                let _ = faults.try_send(Event::new(origin, fault));
+                ended.store(true, Ordering::Release);
+                return Ok(gst::FlowSuccess::Ok);
             }
             beat.beat();
-            if let Some(frame) = on_timeline(&sample) {
-                out.push(&frame);
-            }
+            out.push(&frame);
             Ok(gst::FlowSuccess::Ok)
         };
         sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());

@@ -204,7 +204,7 @@ impl Fanout {
         }
         inner.alive = Instant::now();
         if inner.feed == Feed::Slate {
-            if !frame.is_key() && !inner.may_go_on() {
+            if !frame.is_key() && !inner.may_go_on(frame) {
                 // It was silent and goes on: nobody has what this frame builds on.
                 return self.request_of(inner, Feed::Camera);
             }
@@ -221,15 +221,13 @@ impl Fanout {
         let frame = &inner.in_order(frame);
         inner.gop.keep(frame);
         let mut needs_key = false;
-        let passes = inner.passes && inner.feed == Feed::Camera;
-        let Inner { viewers, gop, requested, deaf, feed, .. } = &mut *inner;
-        if requested.is_some_and(|at| at.elapsed() > PATIENCE) {
-            *deaf = passes || (!frame.is_key() && gop.frames().len() > 1);
-            *requested = None;
+        if inner.requested.is_some_and(|at| at.elapsed() > PATIENCE) {
+            inner.is_late(frame);
         }
         if frame.is_key() {
-            *requested = None;
+            inner.requested = None;
         }
+        let Inner { viewers, gop, deaf, feed, .. } = &mut *inner;
         viewers.retain(|viewer| {
             let mut state = lock(&viewer.state);
             let mine = state.current == Some(self.id);
@@ -395,6 +393,40 @@ mod tests {
         sub.push(&frame(66, true));
         main.push(&frame(66, false));
         assert_eq!(subscription.sent(), 3, "now from sub");
+    }
+
+    #[test]
+    fn an_encoder_that_makes_no_key_frames_is_shown_again_after_a_slate() {
+        let (source, sink, slate) = (viewer(), pad(), pad());
+        let fanout = Fanout::new(Arc::default());
+        let subscription = fanout.subscribe(source);
+        fanout.encoder_started(&sink);
+        (0..30).for_each(|number| fanout.push(&frame(number * 33, number == 0)));
+        fanout.slate_started(&slate);
+        let slates = |fanout: &Fanout| fanout.push_slate(&frame(3000, true));
+        slates(&fanout);
+        assert!(fanout.shows_slate());
+        fanout.push(&frame(3000, false));
+        assert!(fanout.shows_slate(), "a key frame may come");
+        std::thread::sleep(PATIENCE + Duration::from_millis(10));
+        let before = subscription.sent();
+        fanout.push(&frame(3400, false));
+        assert!(!fanout.shows_slate(), "it did not");
+        let inner = fanout.lock();
+        assert_eq!(inner.gop.frames().len(), 32, "nothing is missing");
+        assert!(inner.deaf && lock(&inner.viewers[0].state).last == gst::ClockTime::from_mseconds(3400));
+        drop(inner);
+        fanout.push(&frame(3433, false));
+        assert_eq!(subscription.sent(), before + 1, "and then each frame");
+        // The next time it is not waited for.
+        fanout.slate_started(&slate);
+        fanout.push_slate(&frame(5000, true));
+        assert!(fanout.shows_slate());
+        fanout.push(&frame(5100, false));
+        assert!(!fanout.shows_slate());
+        // One that starts anew may obey.
+        fanout.encoder_started(&sink);
+        assert!(!fanout.lock().deaf);
     }
 
     /// A fan-out of what a camera encodes, and a viewer's queue that nobody empties.

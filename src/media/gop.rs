@@ -1,5 +1,7 @@
 //! The current group of pictures of a stream: what a joiner needs to show a picture at once.
 
+use std::sync::LazyLock;
+
 use gstreamer as gst;
 
 /// Bounds of the kept group: a burst larger than this overruns Wi-Fi queues and webrtcbin's 500 retransmittable
@@ -28,6 +30,28 @@ impl Frame {
     pub(super) fn pts(&self) -> gst::ClockTime {
         self.buffer.pts().unwrap_or(gst::ClockTime::ZERO)
     }
+
+    /// The same, to be shown at another time; when it was taken is still known.
+    pub(super) fn moved_to(&self, pts: gst::ClockTime) -> Self {
+        let mut buffer = self.buffer.copy();
+        let data = buffer.make_mut();
+        if taken(data).is_none() {
+            gst::ReferenceTimestampMeta::add(data, &TAKEN, self.pts(), gst::ClockTime::NONE);
+        }
+        data.set_pts(pts);
+        data.set_duration(gst::ClockTime::NONE);
+        Self { buffer, caps: self.caps.clone() }
+    }
+}
+
+/// Names the note of [`Frame::moved_to`].
+static TAKEN: LazyLock<gst::Caps> =
+    LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-portald-taken"));
+
+/// When a frame that was moved was taken, in running time.
+pub(super) fn taken(buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+    let is_ours = |meta: &gst::MetaRef<'_, gst::ReferenceTimestampMeta>| *meta.reference() == **TAKEN;
+    buffer.iter_meta::<gst::ReferenceTimestampMeta>().find(is_ours).map(|meta| meta.timestamp())
 }
 
 /// Frames from the last key frame on.
@@ -74,13 +98,11 @@ impl Gop {
         let count = self.frames.len() as u64;
         let Some(last) = self.frames.last().map(Frame::pts) else { return Vec::new() };
         let step = (last.saturating_sub(after) / count.max(1)).min(STEP);
-        let again = self.frames.iter().zip((0..count).rev()).map(|(frame, before_last)| {
-            let mut buffer = frame.buffer.copy();
-            let data = buffer.make_mut();
-            data.set_pts(last.saturating_sub(step * before_last));
-            data.set_duration(gst::ClockTime::NONE);
-            Frame { buffer, caps: frame.caps.clone() }
-        });
+        let again = self
+            .frames
+            .iter()
+            .zip((0..count).rev())
+            .map(|(frame, before_last)| frame.moved_to(last.saturating_sub(step * before_last)));
         again.collect()
     }
 }

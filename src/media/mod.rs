@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod ask;
 mod blocking;
 pub mod camera;
 mod capture;
+mod capture_time;
 mod decode;
 mod driver;
 pub mod encode;
@@ -14,6 +16,7 @@ pub mod fanout;
 mod gop;
 pub mod ice;
 mod knobs;
+mod offer;
 mod passthrough;
 pub mod peer;
 pub mod plan;

@@ -5,7 +5,7 @@
 //! [`Peer::start_media`] and [`Peer::stop`] from a blocking thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -19,19 +19,13 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::capture::{Pulse, stop};
-use super::playout_delay::{self, PlayoutDelay};
+use super::offer::{Taken, offered_caps};
 use super::reports::{self, Reports};
 use super::{MediaError, Timeline};
 use crate::proto::message::{Description, SdpKind};
 use crate::proto::negotiation::{Codec, Generation, Input, LossReason};
 use crate::quality::Report;
 
-/// Payload types of our offers; webrtcbin picks those of the retransmissions itself.
-const H264_PT: i32 = 96;
-const VP8_PT: i32 = 98;
-/// Id of the playout-delay extension in our offers: the one that Chromium gives it itself. Under any other it refuses
-/// its own later offers, once a webcam is bundled with our media ("codec collision for header extension id").
-const PLAYOUT_DELAY_ID: u32 = 5;
 /// How long webrtcbin is left alone after it was told something, before it is stopped. It does what it is told on a
 /// thread of its own, and starts what it adds to itself; when that crosses its being stopped, an ICE source goes on
 /// running in a stopped pipeline and is never freed, with a thread and a socket for each address. Measured on 1.22: one
@@ -50,7 +44,8 @@ pub struct Peer {
     /// Beats with every packet from the viewer.
     heard: Arc<Pulse>,
     reports: Arc<Reports>,
-    playout_delay: AtomicBool,
+    taken: Taken,
+    timeline: Timeline,
     /// Beats with everything that webrtcbin is told to do on its own thread.
     told: Arc<Pulse>,
     stopped: bool,
@@ -118,10 +113,19 @@ impl Peer {
         transceiver.set_property("do-nack", true);
         transceiver.set_property("fec-type", gst_webrtc::WebRTCFECType::None);
         transceiver.set_property("codec-preferences", offered_caps());
-        let playout_delay = AtomicBool::new(false);
-        let told = Pulse::new();
-        let peer =
-            Self { pipeline, webrtc, pad, events, heard, reports, playout_delay, told, stopped: false };
+        let (told, timeline) = (Pulse::new(), timeline.clone());
+        let peer = Self {
+            pipeline,
+            webrtc,
+            pad,
+            events,
+            heard,
+            reports,
+            taken: Taken::default(),
+            timeline,
+            told,
+            stopped: false,
+        };
         peer.watch_bus();
         peer.pipeline
             .set_state(gst::State::Playing)
@@ -156,7 +160,7 @@ impl Peer {
 
     /// Sets the viewer's description; [`Input::RemoteSet`] follows.
     pub fn set_remote(&self, generation: Generation, description: &Description) {
-        self.playout_delay.store(description.sdp.contains(playout_delay::URI), Ordering::Relaxed);
+        self.taken.read(&description.sdp);
         self.set("set-remote-description", generation, description, Some(Input::RemoteSet { generation }));
     }
 
@@ -218,9 +222,7 @@ impl Peer {
         transceiver.set_property("codec-preferences", None::<gst::Caps>);
         let bin = gst::parse::bin_from_description(launch, false).map_err(|e| fault(&e))?;
         let pay = bin.by_name("pay").ok_or_else(|| fault(&"no element is named `pay`"))?;
-        if self.playout_delay.load(Ordering::Relaxed) {
-            pay.emit_by_name::<()>("add-extension", &[&PlayoutDelay::with_id(PLAYOUT_DELAY_ID)]);
-        }
+        self.taken.add_to(&pay, &self.timeline);
         pay.set_property("pt", u32::from(payload_type));
         let source = gst_app::AppSrc::builder()
             .name("frames")
@@ -311,29 +313,6 @@ pub fn warm_up(timeline: &Timeline) -> Result<(), MediaError> {
     let _ = events.blocking_recv();
     peer.stop();
     Ok(())
-}
-
-/// What we offer. 42e01f with mode 1 is what every browser with H.264 takes; VP8 is for those without.
-fn offered_caps() -> gst::Caps {
-    let extension = format!("extmap-{PLAYOUT_DELAY_ID}");
-    let h264 = gst::Structure::builder("application/x-rtp")
-        .field("media", "video")
-        .field("encoding-name", "H264")
-        .field("payload", H264_PT)
-        .field("clock-rate", 90_000)
-        .field("packetization-mode", "1")
-        .field("profile-level-id", "42e01f")
-        .field("level-asymmetry-allowed", "1")
-        .field(extension.as_str(), playout_delay::URI)
-        .build();
-    let vp8 = gst::Structure::builder("application/x-rtp")
-        .field("media", "video")
-        .field("encoding-name", "VP8")
-        .field("payload", VP8_PT)
-        .field("clock-rate", 90_000)
-        .field(extension.as_str(), playout_delay::URI)
-        .build();
-    [h264, vp8].into_iter().collect()
 }
 
 /// The caps of encoded frames until the fan-out brings its own.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::picture::{Brightness, Picture};
 use super::capture::{build, by_name, stop, words};
 use super::encode::Recipe;
+use super::gop::Frame;
 use super::knobs::Knobs;
 use super::{MediaError, has_element};
 use crate::template::Setting;
@@ -323,6 +324,18 @@ fn judge(
     Ok(Verdict { fault: None, seen, keyframe_on_request, speed })
 }
 
+/// What is wrong with the profile that an encoder's frame of H.264 declares, if it declares one. In the trial it was right,
+/// but a driver may change its mind.
+pub(super) fn wrong_profile(frame: &Frame) -> Option<String> {
+    let is_h264 = frame.caps.structure(0).is_some_and(|caps| caps.name() == "video/x-h264");
+    if !is_h264 || !frame.is_key() {
+        return None;
+    }
+    let data = frame.buffer.map_readable().ok()?;
+    let sps = nal_units(&data).find(|unit| unit.first().is_some_and(|byte| byte & 0x1f == 7))?;
+    profile(sps).err().map(|fault| fault.0)
+}
+
 /// The profile in words; an error when browsers do not take it, or the parameter sets are not in the key frame.
 fn h264_profile(frame: &[u8]) -> Result<&'static str, Fault> {
     let units: Vec<&[u8]> = nal_units(frame).collect();
@@ -334,11 +347,16 @@ fn h264_profile(frame: &[u8]) -> Result<&'static str, Fault> {
     if of_kind(5).is_some_and(|picture| picture < sps || picture < pps) {
         return fault("its parameter sets come after the picture");
     }
-    match units.get(sps) {
+    profile(units.get(sps).copied().unwrap_or_default())
+}
+
+/// The same of a sequence parameter set.
+fn profile(sps: &[u8]) -> Result<&'static str, Fault> {
+    match sps {
         // profile_idc and the constraint flags: ITU-T H.264, 7.3.2.1.1 and A.2.1.1.
-        Some([_, 66, flags, ..]) if flags & 0x40 != 0 => Ok("constrained baseline"),
-        Some([_, 66, ..]) => fault("its profile is baseline without the constraint that browsers ask for"),
-        Some([_, profile, ..]) => fault(format!(
+        [_, 66, flags, ..] if flags & 0x40 != 0 => Ok("constrained baseline"),
+        [_, 66, ..] => fault("its profile is baseline without the constraint that browsers ask for"),
+        [_, profile, ..] => fault(format!(
             "its profile is {profile} and not 66, constrained baseline; Safari shows that black"
         )),
         _ => fault("its parameter sets are cut off"),

@@ -1,7 +1,8 @@
-/** What needs no browser: the layout of the wall, and the reading of the strip. */
+/** What needs no browser: the layout of the wall, the reading of the strip, and how old a picture is. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { bestGrid, commonAspect, gridLine } from '../../web/layout.js';
+import { Latency } from '../../web/latency.js';
 import { age, crc8, decodeStrip } from './strip.mjs';
 
 const WIDE = 16 / 9;
@@ -48,4 +49,33 @@ test('the strip is read as it is painted', () => {
   const strip = decodeStrip(luma);
   assert.deepEqual(strip, { identity: crc8('alpha'), counter: 200, stamp: 65_530 });
   assert.equal(age(strip, 65_536 * 3 + 4), 10);
+});
+
+test('latency is from capture to screen, though the two clocks differ', async () => {
+  const unix = performance.timeOrigin + performance.now();
+  /** The camera's clock is ten seconds behind ours, a report was on its way for 3 ms, a picture was taken 80 ms ago. */
+  const [behind, way, old] = [10_000, 3, 80];
+  const report = { type: 'remote-outbound-rtp', timestamp: unix, remoteTimestamp: unix - behind - way };
+  const pair = { type: 'candidate-pair', nominated: true, currentRoundTripTime: (2 * way) / 1_000 };
+  let told = [];
+  const sources = [{ rtpTimestamp: 7, captureTimestamp: unix - behind - old + 2_208_988_800_000 }, { rtpTimestamp: 8 }];
+  const latency = new Latency({
+    getStats: async () => new Map(told.map((one) => [one.type, one])), getSynchronizationSources: () => sources,
+  });
+  const shown = async (now, timestamp) => {
+    latency.shown(now, timestamp);
+    await new Promise(setImmediate);
+    return latency.value;
+  };
+  assert.equal(await shown(0, 7), undefined, 'no report has come');
+  told = [report, pair];
+  assert.equal(await shown(1_000, 7), undefined, 'one is being looked at');
+  assert.equal(await shown(2_000, 6), undefined, 'nothing is known of that picture');
+  assert.equal(await shown(2_000, 8), undefined, 'it does not say when it was taken');
+  const value = await shown(2_001, 7);
+  const since = performance.timeOrigin + performance.now() - unix;
+  assert.ok(value >= old && value <= old + since, `${value}`);
+  sources[0].captureTimestamp -= 500;
+  assert.equal(await shown(2_500, 7), value, 'measured a moment ago');
+  assert.ok(await shown(3_100, 7) >= value + 500);
 });

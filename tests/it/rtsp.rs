@@ -219,6 +219,39 @@ async fn a_joiner_of_long_groups_gets_a_picture_at_once_and_no_lasting_delay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_joined_with_a_replay_is_not_behind_who_came_before() {
+    gst::init().unwrap();
+    let server = RtspServer::start(&[("live", h264("constrained-baseline", 150, LIVE))], None);
+    let daemon = Daemon::start(&server.camera("net", "live", "")).await;
+    let counting = || Conduct { decodes: false, ..watching("net") };
+    let mut early = Viewer::join(daemon.port, "home", counting()).await;
+    // Into the midst of a group: eight seconds of it are replayed.
+    timeout(LIMIT, early.pictures(120)).await.expect("pictures");
+    let mut late = Viewer::join(daemon.port, "home", counting()).await;
+    timeout(LIMIT, late.pictures(1)).await.expect("a picture");
+    let before = early.seen("net").len();
+    timeout(LIMIT, early.pictures(60)).await.expect("pictures");
+    timeout(LIMIT, late.pictures(30)).await.expect("pictures");
+    // Each picture by what it is: how much later the one got it than the other.
+    let arrivals: std::collections::HashMap<u64, _> =
+        late.seen("net").iter().map(|picture| (picture.digest, picture.at)).collect();
+    let mut behind: Vec<f64> = (early.seen("net").iter().skip(before + 15))
+        .filter_map(|picture| {
+            let at = arrivals.get(&picture.digest)?;
+            Some(at.saturating_duration_since(picture.at).as_secs_f64())
+        })
+        .collect();
+    behind.sort_by(f64::total_cmp);
+    let median = behind.get(behind.len() / 2).copied();
+    println!("who joined late gets pictures {median:?} s later, the median of {}", behind.len());
+    assert!(behind.len() >= 10, "{} pictures came to both", behind.len());
+    // Both on the same machine, however busy; what was replayed is many times as long.
+    assert!(median < Some(1.0), "{behind:?}");
+    early.leave().await;
+    late.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_passed_on_is_encoded_and_the_reason_is_said() {
     gst::init().unwrap();
     let hevc = "videotestsrc is-live=true ! video/x-raw,format=I420,width=640,height=360,framerate=15/1 ! x265enc \
@@ -327,6 +360,37 @@ async fn refusals_are_told_in_words_and_no_password_is_ever_shown() {
         assert!(shown.is_none(), "{secret}: {shown:?}");
     }
     viewer.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_is_joined_between_key_frames_is_asked_for_one() {
+    gst::init().unwrap();
+    // It makes its first, and then none in an hour unless it is asked.
+    let server = RtspServer::start(&[("live", h264("constrained-baseline", 100_000, LIVE))], None);
+    let (pipeline, sink) = straight_from(&server, "live");
+    let pull = || {
+        let sample = tokio::task::block_in_place(|| sink.try_pull_sample(gst::ClockTime::from_seconds(30)));
+        let sample = sample.expect("the server sends");
+        !sample.buffer().unwrap().flags().contains(gst::BufferFlags::DELTA_UNIT)
+    };
+    let keys = (0..30).filter(|_| pull()).count();
+    assert_eq!(keys, 1, "only its first picture is a key frame");
+    for transport in ["tcp", "udp"] {
+        let tables = server.camera("net", "live", "") + &format!("rtsp_transport = \"{transport}\"\n");
+        let mut daemon = Daemon::start(&tables).await;
+        let begun = Instant::now();
+        let mut viewer = Viewer::join(daemon.port, "home", watching("net")).await;
+        timeout(LIMIT, viewer.pictures(10)).await.expect("pictures");
+        println!("{transport}: ten pictures of a camera without key frames after {:?}", begun.elapsed());
+        let keyframes = async |daemon: &Daemon| {
+            rendition(daemon, "net", "main", "H264").await.unwrap()["keyframes"].clone()
+        };
+        daemon
+            .wait_for("a key frame", async |daemon: &Daemon| keyframes(daemon).await.as_u64() > Some(0))
+            .await;
+        viewer.leave().await;
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

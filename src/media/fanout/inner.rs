@@ -6,8 +6,8 @@ use std::time::Instant;
 use gstreamer as gst;
 
 use super::super::gop::{Frame, Gop};
-use super::lock;
 use super::viewer::Viewer;
+use super::{PATIENCE, lock};
 
 /// Who fills a fan-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,8 +21,10 @@ pub(super) enum Feed {
 pub(super) struct Inner {
     /// The present group of pictures of the feed.
     pub(super) gop: Gop,
-    /// The camera's, while the slate is shown and the camera makes no key frames on request.
+    /// The camera's, while the slate is shown: it may make no key frames on request.
     kept: Gop,
+    /// Since when, while the slate is shown, the camera that gives frames again has owed a key frame.
+    owed: Option<Instant>,
     pub(super) viewers: Vec<Arc<Viewer>>,
     /// Whose frames the viewers get.
     pub(super) feed: Feed,
@@ -41,6 +43,8 @@ pub(super) struct Inner {
     pub(super) deaf: bool,
     /// Whether the camera's frames are as it encoded them.
     pub(super) passes: bool,
+    /// Whether the camera's encoder was found not to make key frames on request.
+    ignores: bool,
 }
 
 impl Inner {
@@ -49,6 +53,7 @@ impl Inner {
         Self {
             gop: Gop::default(),
             kept: Gop::default(),
+            owed: None,
             viewers: Vec::new(),
             feed: Feed::Camera,
             slate_due: false,
@@ -59,6 +64,7 @@ impl Inner {
             requested: None,
             deaf: false,
             passes: false,
+            ignores: false,
         }
     }
 
@@ -79,7 +85,8 @@ impl Inner {
     pub(super) fn renew(&mut self, feed: Feed, passes: bool) {
         if feed == Feed::Camera {
             self.kept.clear();
-            self.passes = passes;
+            self.owed = None;
+            (self.passes, self.ignores) = (passes, false);
         }
         if self.feed == feed {
             self.gop.clear();
@@ -89,23 +96,44 @@ impl Inner {
 
     fn begin(&mut self) {
         self.requested = None;
-        self.deaf = self.passes && self.feed == Feed::Camera;
+        self.deaf = (self.passes || self.ignores) && self.feed == Feed::Camera;
     }
 
     /// The other feed takes over.
     pub(super) fn switch(&mut self, feed: Feed) {
         let before = std::mem::replace(&mut self.gop, std::mem::take(&mut self.kept));
-        if feed == Feed::Slate && self.passes {
+        if feed == Feed::Slate {
             self.kept = before;
         }
+        self.owed = None;
         self.feed = feed;
         self.floor = Some(self.latest);
         self.begin();
     }
 
-    /// Whether the camera, which was silent, can go on in the middle of a group of pictures: all of it is kept.
-    pub(super) fn may_go_on(&self) -> bool {
-        !self.kept.frames().is_empty()
+    /// Whether the camera, which was silent, can go on with this frame in the middle of a group of pictures: all of it is
+    /// kept, and no key frame comes.
+    pub(super) fn may_go_on(&mut self, frame: &Frame) -> bool {
+        if self.kept.frames().is_empty() {
+            return false;
+        }
+        let owed = self.owed.get_or_insert_with(Instant::now).elapsed();
+        self.ignores |= !self.passes && owed > PATIENCE;
+        if self.passes || self.ignores {
+            return true;
+        }
+        self.kept.keep(frame);
+        false
+    }
+
+    /// A key frame that was asked for is not there yet; `frame` came instead.
+    pub(super) fn is_late(&mut self, frame: &Frame) {
+        let ignores = !frame.is_key() && self.gop.frames().len() > 1;
+        if self.feed == Feed::Camera {
+            self.ignores = ignores;
+        }
+        self.deaf = ignores || (self.passes && self.feed == Feed::Camera);
+        self.requested = None;
     }
 
     /// The viewers of the fan-out with this `id` lack what the next frame builds on.
@@ -125,9 +153,7 @@ impl Inner {
         match self.floor {
             Some(floor) if frame.pts() <= floor => {
                 let pts = floor + gst::ClockTime::MSECOND;
-                let mut buffer = frame.buffer.copy();
-                buffer.make_mut().set_pts(pts);
-                frame.buffer = buffer;
+                frame = frame.moved_to(pts);
                 self.floor = Some(pts);
             }
             _ => self.floor = None,

@@ -90,7 +90,7 @@ async fn the_rate_of_what_is_passed_on_is_the_camera_s_and_that_of_sub_ours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connected_viewer_sees_the_slate_of_a_camera_switched_off_and_pictures_when_it_is_on_again() {
     let rig = Rig::new("switched").await;
-    let port = serve(&rig).await;
+    let port = serve(&rig, &[]).await;
     let conduct = viewer::Conduct { decodes: true, ..viewer::Conduct::default() };
     let viewer = viewer::Viewer::join(port, "home", conduct).await;
     let (live, slates) = (|| viewer.seen("switched").len(), || viewer.seen("switched slate").len());

@@ -11,6 +11,10 @@ pub(super) const GOOD: u8 = 0;
 const HANGS: u8 = 1;
 const SILENT: u8 = 2;
 const BREAKS: u8 = 3;
+/// It declares another profile than it was asked for.
+const PROFILE: u8 = 4;
+/// It makes no key frame when asked, and after its first none by itself.
+const DEAF: u8 = 5;
 
 pub(super) static ENCODER: AtomicU8 = AtomicU8::new(GOOD);
 
@@ -40,12 +44,26 @@ mod imp {
 
         fn constructed(&self) {
             self.parent_constructed();
-            let launch = "x264enc tune=zerolatency speed-preset=ultrafast bitrate=300 key-int-max=30 threads=1 ! \
-                          video/x-h264,profile=constrained-baseline ! identity name=last";
-            let chain = gst::parse::bin_from_description(launch, true).unwrap();
+            let keyframes = match ENCODER.load(Ordering::SeqCst) {
+                DEAF => "key-int-max=100000 min-force-key-unit-interval=3600000000000",
+                _ => "key-int-max=30",
+            };
+            let launch = format!(
+                "x264enc tune=zerolatency speed-preset=ultrafast bitrate=300 {keyframes} threads=1 ! \
+                 video/x-h264,profile=constrained-baseline,stream-format=byte-stream ! identity name=last"
+            );
+            let chain = gst::parse::bin_from_description(&launch, true).unwrap();
             let element = chain.by_name("last").unwrap();
             let pad = element.static_pad("src").unwrap();
-            pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| match ENCODER.load(Ordering::SeqCst) {
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| match ENCODER.load(Ordering::SeqCst) {
+                PROFILE => {
+                    let mut data = info.buffer_mut().unwrap().make_mut().map_writable().unwrap();
+                    let sps = data.windows(4).position(|bytes| matches!(bytes, [0, 0, 1, 0x67 | 0x27]));
+                    if let Some(sps) = sps {
+                        data[sps + 4] = 77; // Main
+                    }
+                    gst::PadProbeReturn::Ok
+                }
                 HANGS => {
                     while ENCODER.load(Ordering::SeqCst) == HANGS {
                         std::thread::sleep(Duration::from_millis(10));
@@ -229,7 +247,7 @@ async fn another_size_in_mid_stream_is_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encoder_that_hangs_is_silent_or_breaks_is_replaced_by_a_slate_until_it_works() {
+async fn an_encoder_that_hangs_is_silent_breaks_or_changes_profile_is_replaced_by_a_slate_until_it_works() {
     let rig = Rig::with("coded", EncoderChoice::Named("fake".into()), &[templates()]).await;
     ENCODER.store(GOOD, Ordering::SeqCst);
     let watch = Watch::new();
@@ -240,13 +258,14 @@ async fn an_encoder_that_hangs_is_silent_or_breaks_is_replaced_by_a_slate_until_
         (HANGS, "encoder hangs", "the encoder gave nothing"),
         (SILENT, "encoder is silent", "the encoder gave nothing"),
         (BREAKS, "encoder breaks", "Failed to process frame"),
+        (PROFILE, "encoder changes its profile", "its profile is 77"),
     ] {
         let begin = || ENCODER.store(fault, Ordering::SeqCst);
         let end = || ENCODER.store(GOOD, Ordering::SeqCst);
         through(&rig, what, word, begin, end, || viewer.sent()).await;
     }
     watch.assert_in_order();
-    assert!(listed(&rig, "coded").restarts.of(Kind::Encoder) >= 3);
+    assert!(listed(&rig, "coded").restarts.of(Kind::Encoder) >= 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,8 +341,10 @@ async fn no_slate_is_made_for_nobody() {
 #[path = "../../../tests/it/viewer.rs"]
 pub(super) mod viewer;
 
-/// Publishes the rig's camera in a room, and returns the port of its server.
-pub(super) async fn serve(rig: &Rig) -> u16 {
+mod watched;
+
+/// Publishes the rig's camera and `others` in a room, and returns the port of its server.
+pub(super) async fn serve(rig: &Rig, others: &[&Camera]) -> u16 {
     use crate::hub::Hub;
     use crate::proto::ids::RoomMode;
     use crate::proto::room::{Limits, Rooms};
@@ -332,9 +353,12 @@ pub(super) async fn serve(rig: &Rig) -> u16 {
     let mut rooms = Rooms::new(Limits::default());
     rooms.add_room(home.clone(), RoomMode::Wall).unwrap();
     let (hub, _) = Hub::spawn(rooms);
-    let venue = crate::link::Venue::Room(hub.clone(), home);
     let places = crate::places::Places::default();
-    tokio::spawn(crate::publisher::run(rig.camera.clone(), venue, places, rig.stop.subscribe()));
+    for camera in others.iter().copied().chain([&rig.camera]) {
+        let venue = crate::link::Venue::Room(hub.clone(), home.clone());
+        let stop = rig.stop.subscribe();
+        tokio::spawn(crate::publisher::run(camera.clone(), venue, places.clone(), stop));
+    }
     let listeners = server::bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
     let port = listeners[0].local_addr().unwrap().port();
     tokio::spawn(server::serve(listeners, Site::new(hub, rig.cameras.clone()), rig.stop.subscribe()));
@@ -345,7 +369,7 @@ pub(super) async fn serve(rig: &Rig) -> u16 {
 async fn a_connected_viewer_keeps_its_connection_and_decodes_slates_and_pictures_in_turn() {
     for no_h264 in [false, true] {
         let rig = Rig::new("watched").await;
-        let port = serve(&rig).await;
+        let port = serve(&rig, &[]).await;
         let conduct = viewer::Conduct { decodes: true, no_h264, ..viewer::Conduct::default() };
         let viewer = viewer::Viewer::join(port, "home", conduct).await;
         let (live, slates) = (|| viewer.seen("watched").len(), || viewer.seen("watched slate").len());
