@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::daemon::{self, StartError};
-use crate::{devices, log};
+use crate::{devices, events, log};
 
 /// A LAN camera wall: publishes this box's cameras to browsers over WebRTC.
 #[derive(Debug, Parser)]
@@ -70,7 +70,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Writes the error, its causes one a line, and the next step to stderr.
+    /// Writes the error, its causes one a line, and the next step to stderr, or as one message to the journal.
     pub fn print(&self) {
         let (error, hint) = match self {
             Self::RunConfig(error) | Self::CheckConfig(error) => (chain(error), Some(error.hint())),
@@ -78,7 +78,18 @@ impl Failure {
             Self::Other(error) => (chain(error.as_ref()), None),
         };
         let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
-        let _ = write!(io::stderr(), "error: {error}\n{hint}");
+        let event = match self {
+            Self::RunConfig(_) => Some(events::CONFIG_INVALID),
+            Self::Start(_) => Some(events::START_FAILED),
+            Self::CheckConfig(_) | Self::Other(_) => None,
+        };
+        match event.filter(|_| log::is_journal()) {
+            Some(message_id) => {
+                log::init(LevelFilter::Info);
+                ::log::error!(message_id; "{error}\n{}", hint.trim_end());
+            }
+            None => drop(write!(io::stderr(), "error: {error}\n{hint}")),
+        }
     }
 
     /// 78 (`EX_CONFIG` of sysexits.h) for a configuration `run` cannot use, else 1.
@@ -133,7 +144,7 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
             let settings = config::load(config.config.as_deref()).map_err(Failure::RunConfig)?;
             log::init(level);
             set_environment();
-            daemon::run(settings, demo).map_err(Failure::Start)
+            daemon::run(settings, config.config, demo).map_err(Failure::Start)
         }
         Command::CheckConfig { config } => {
             let settings = config::load(config.config.as_deref()).map_err(Failure::CheckConfig)?;

@@ -1,32 +1,35 @@
 //! `portald run`: starts everything in order, and ends it in order.
 
 mod cameras;
-mod rooms;
+mod fleet;
+mod reload;
 
-use std::fmt::Display;
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{error, info, warn};
+use log::{info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use self::cameras::Stage;
-use self::rooms::Publishing;
-use crate::config::settings::{self as config, Settings, Source};
+use self::fleet::Fleet;
+use self::reload::Reloader;
+use crate::config::settings::{self as config, Camera, Settings, Source};
 use crate::control::Controls;
+use crate::found::Finder;
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
 use crate::media::encoders::{self, Encoders, Prover};
 use crate::media::ice::Ice;
 use crate::media::plan::{self, CapturePlan, Rendition};
-use crate::media::{MediaError, Timeline, peer, probe};
+use crate::media::probe::Device;
+use crate::media::{MediaError, Timeline, peer};
 use crate::places::Places;
-use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
 use crate::proto::room::{Limits, Rooms};
 use crate::server::tls::{Tls, TlsError};
@@ -34,13 +37,14 @@ use crate::server::{self, Access, AccessError, ServerError, Site};
 use crate::status::{Cameras, Uplinks};
 use crate::stills::Stills;
 use crate::template::{TemplateError, Templates};
-use crate::uplink::Server;
-use crate::{found, systemd};
+use crate::{events, report, systemd, watchdog};
 
 /// Where templates are looked for beside the built-in ones; later ones win.
 const TEMPLATE_DIRS: [&str; 2] = ["/usr/share/portald/pipelines", "/etc/portald/pipelines"];
-/// How long reading files again may take; they may be on a network drive, and signals wait meanwhile.
-const RELOAD_LIMIT: Duration = Duration::from_secs(10);
+/// How long the first look for cameras is waited for, so that the log tells how many there are.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// Cameras that were switched on and wait to be published; each waits once at most.
+const SWITCHED_ON: usize = 16;
 /// How long sessions, cameras and sockets may take to end in order.
 const END_LIMIT: Duration = Duration::from_secs(4);
 
@@ -105,8 +109,8 @@ pub(crate) fn encoders(templates: Arc<Templates>) -> Encoders {
 
 /// Tries the encoders out that the cameras will want, so that the first viewer does not wait for it. A device may give
 /// another size than was asked for; then it is tried when it is known.
-fn foresee(settings: &Settings, encoders: &Arc<Encoders>) {
-    let cameras: Vec<_> = settings.cameras.iter().filter(|camera| camera.enabled).cloned().collect();
+fn foresee<'a>(cameras: impl Iterator<Item = &'a Camera>, encoders: &Arc<Encoders>) {
+    let cameras: Vec<_> = cameras.filter(|camera| camera.enabled).cloned().collect();
     let encoders = Arc::clone(encoders);
     drop(spawn_blocking(move || {
         for camera in cameras {
@@ -122,24 +126,26 @@ fn foresee(settings: &Settings, encoders: &Arc<Encoders>) {
     }));
 }
 
-/// Runs until SIGTERM or SIGINT. A second one ends the process at once. SIGHUP reads certificate and secrets again.
+/// Runs until SIGTERM or SIGINT. A second one ends the process at once. SIGHUP reads the configuration again, which is in
+/// `file`, or else in the default one.
 ///
 /// # Errors
 /// [`StartError`] before anything is served.
-pub fn run(settings: Settings, demo: bool) -> Result<(), StartError> {
+pub fn run(settings: Settings, file: Option<PathBuf>, demo: bool) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Before all that takes long: without a handler SIGHUP ends the process.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let timeline = Timeline::start()?;
     let templates = Arc::new(templates()?);
-    let result = runtime.block_on(serve(settings, demo, timeline, templates, hangup));
+    let result = runtime.block_on(serve(settings, file, demo, timeline, templates, hangup));
     // What still blocks in a driver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }
 
 async fn serve(
-    mut settings: Settings,
+    settings: Settings,
+    file: Option<PathBuf>,
     demo: bool,
     timeline: Timeline,
     templates: Arc<Templates>,
@@ -151,61 +157,46 @@ async fn serve(
         Some(tls) => Some(Arc::new(Tls::open(tls, addresses())?)),
         None => None,
     };
-    let ice = Arc::new(IceServers::open(&settings.ice)?);
-    let timeline = timeline.with_ice(Ice::new(settings.ice.clone(), Arc::clone(&ice)));
+    let servers = Arc::new(IceServers::open(&settings.ice)?);
+    let ice = Arc::new(Ice::new(settings.ice.clone(), Arc::clone(&servers)));
+    let timeline = timeline.with_ice(Arc::clone(&ice));
     let listeners = server::bind(&settings.server.listen).await?;
     let warm = {
         let timeline = timeline.clone();
         spawn_blocking(move || peer::warm_up(&timeline))
     };
-    let finds = settings.cameras.is_empty();
-    if finds {
-        find_cameras(&mut settings, demo).await;
-    }
-
     let access = Arc::new(Access::open(&settings.access, &settings.rooms)?);
     let mut rooms = Rooms::new(room_limits(&settings.limits));
     for room in &settings.rooms {
         if let Err(error) = rooms.add_room(room.name.clone(), room.mode) {
-            warn!("room {}: {error}", room.name);
+            warn!(room = room.name.as_str(); "room {}: {error}", room.name);
         }
     }
     let (hub, _) = Hub::spawn_queueing(rooms, settings.limits.queue);
     let cameras = Cameras::new();
     let places = Places::new(settings.limits.sessions, settings.limits.sessions_per_camera);
     let (stop, stopping) = watch::channel(false);
-    let publishing = Publishing {
-        hub: hub.clone(),
-        places: places.clone(),
-        cameras: cameras.clone(),
-        stopping: stopping.clone(),
-    };
     let encoders = Arc::new(encoders(templates));
-    foresee(&settings, &encoders);
-    let uplinks = Uplinks::default();
-    let stills = Stills::default();
-    let controls = Controls::default();
+    foresee(settings.cameras.iter(), &encoders);
+    let (uplinks, stills, controls) = (Uplinks::default(), Stills::default(), Controls::default());
+    let (tell_switched_on, mut switched_on) = mpsc::channel(SWITCHED_ON);
     let stage = Stage {
         encoders,
         timeline,
         stills: stills.clone(),
         controls: controls.clone(),
-        servers: settings.uplinks.iter().map(Server::new).collect(),
+        switched_on: tell_switched_on,
         uplinks: uplinks.clone(),
-        publishing: publishing.clone(),
-        enabled: Arc::default(),
+        hub: hub.clone(),
+        places: places.clone(),
+        cameras: cameras.clone(),
     };
-    let mut tasks: Vec<_> = settings.cameras.iter().flat_map(|camera| stage.start(camera)).collect();
-    let (tell_changes, changes) = server::room_changes();
-    tasks.push(tokio::spawn(rooms::follow(changes, Arc::clone(&stage.enabled), publishing)));
-    if finds {
-        tasks.push(tokio::spawn(found::follow(settings.clone(), stopping.clone(), move |camera| {
-            stage.start(camera)
-        })));
-    }
+    let (limits, limited) = watch::channel(Arc::new((&settings.limits).into()));
+    let mut fleet = Fleet::start(stage, settings.clone(), demo).await;
+    let (tell_changes, mut changes) = server::room_changes();
     let site = Site {
         path: settings.server.path.clone(),
-        rtc: Arc::clone(&ice),
+        rtc: Arc::clone(&servers),
         tls: tls.clone(),
         access: Arc::clone(&access),
         places,
@@ -213,79 +204,63 @@ async fn serve(
         stills,
         controls,
         room_changes: Some(tell_changes),
-        ..Site::new(hub, cameras)
+        ..Site::new(hub.clone(), cameras.clone())
     };
-    let serving = tokio::spawn(server::serve_within(listeners, site, (&settings.limits).into(), stopping));
+    let serving = tokio::spawn(server::serve_changing(listeners, site, limited, stopping.clone()));
     if let Ok(Err(error)) = warm.await {
         warn!("no viewer can be served: {error}; {}", error.hint());
     }
-    announce(&settings);
+    let mut finder = fleet.finds().then(Finder::new);
+    if fleet.finds()
+        && let Ok(devices) = timeout(FIRST_LOOK, look(&mut finder)).await
+    {
+        fleet.found(devices).await;
+    }
+    announce(fleet.settings());
+    let (refused, refusal) = watch::channel(None);
+    let reporting = tokio::spawn(report::keep(cameras.clone(), refusal, stopping.clone()));
     systemd::ready();
-
+    if let Some(every) = systemd::watchdog() {
+        tokio::spawn(watchdog::feed(hub, cameras, every, stopping));
+    }
     if let Some(tls) = tls.clone() {
         tokio::spawn(tls.keep_fresh());
     }
-    loop {
+    let reloader = Reloader { file, tls, access, servers, ice, limits, refused };
+    let why = loop {
         tokio::select! {
-            _ = hangup.recv() => reload(tls.clone(), Arc::clone(&access), Arc::clone(&ice)).await,
-            _ = terminate.recv() => break info!("SIGTERM: ending; a second one ends at once"),
-            _ = interrupt.recv() => break info!("interrupted: ending; a second time ends at once"),
+            _ = hangup.recv() => tokio::select! {
+                () = reloader.reload(&mut fleet) => {
+                    finder = finder.filter(|_| fleet.finds()).or_else(|| fleet.finds().then(Finder::new));
+                }
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "interrupted",
+            },
+            Some(name) = switched_on.recv() => fleet.switched_on(&name).await,
+            Some(change) = changes.recv() => fleet.room_changed(change).await,
+            devices = look(&mut finder) => fleet.found(devices).await,
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "interrupted",
         }
-    }
+    };
+    info!("{why}: ending; a second time ends at once");
     systemd::stopping();
     let _ = stop.send(true);
     tokio::select! {
-        () = end(tasks, serving) => {}
+        () = end(fleet, serving) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    reporting.abort();
     info!("ended");
     Ok(())
 }
 
-/// SIGHUP: reads certificate and secrets again. What cannot be read leaves in use what there was.
-async fn reload(tls: Option<Arc<Tls>>, access: Arc<Access>, ice: Arc<IceServers>) {
-    let read = spawn_blocking(move || {
-        let kept = |what: &dyn Display, hint: String| {
-            error!("SIGHUP: {what}; {hint}; what was in use before stays");
-        };
-        if let Some(Err(error)) = tls.map(|tls| tls.reload()) {
-            kept(&error, error.hint());
-        }
-        if let Err(error) = access.reload() {
-            kept(&error, error.hint());
-        }
-        if let Err(error) = ice.reload() {
-            kept(&error, error.hint());
-        }
-    });
-    match timeout(RELOAD_LIMIT, read).await {
-        Ok(_) => info!("SIGHUP: certificate and secrets were read; for portald.toml restart portald"),
-        Err(_) => error!("SIGHUP: reading the files takes longer than {} s", RELOAD_LIMIT.as_secs()),
-    }
-}
-
-/// Without configured cameras: those that are plugged in, and for a demo two that are made up.
-async fn find_cameras(settings: &mut Settings, demo: bool) {
-    let devices = spawn_blocking(probe::devices).await.unwrap_or_default();
-    for device in devices {
-        settings.cameras.extend(found::camera(settings, device));
-    }
-    if demo {
-        for (name, title, pattern) in
-            [("demo-1", "Demo 1: bars", "smpte"), ("demo-2", "Demo 2: ball", "ball")]
-        {
-            if let Ok(name) = Name::new(name) {
-                let mut camera = settings.found_camera(name, Source::Test(pattern.into()));
-                camera.title = title.into();
-                settings.cameras.push(camera);
-            }
-        }
-    }
-    if settings.cameras.is_empty() {
-        warn!(
-            "no camera is configured and none was found: plug one in, or add a [camera.NAME] table to the configuration"
-        );
+/// What was found, where cameras are looked for; else this never returns.
+async fn look(finder: &mut Option<Finder>) -> Vec<Device> {
+    match finder {
+        Some(finder) => finder.next().await,
+        None => pending().await,
     }
 }
 
@@ -297,12 +272,17 @@ fn room_limits(limits: &config::Limits) -> Limits {
 /// Says where the wall is.
 fn announce(settings: &Settings) {
     let cameras = settings.cameras.len();
+    if cameras == 0 {
+        warn!(
+            message_id = events::NO_CAMERA;
+            "no camera is configured and none was found: plug one in, or add a [camera.NAME] table to the configuration"
+        );
+    }
     for address in &settings.server.listen {
         for url in urls(*address, settings.server.tls.is_some()) {
             info!("the wall of {cameras} cameras is at {url}");
         }
     }
-    systemd::status(&format!("{cameras} cameras"));
 }
 
 /// Addresses a person can type for a listening address.
@@ -336,13 +316,8 @@ fn addresses() -> Vec<IpAddr> {
 }
 
 /// All were told at once; a camera's publishers end its sessions while its supervisor closes the device.
-async fn end(tasks: Vec<JoinHandle<()>>, serving: JoinHandle<()>) {
-    let ended = timeout(END_LIMIT, async {
-        for task in tasks {
-            let _ = task.await;
-        }
-        let _ = serving.await;
-    });
+async fn end(fleet: Fleet, serving: JoinHandle<()>) {
+    let ended = timeout(END_LIMIT, async { tokio::join!(fleet.end(), serving) });
     if ended.await.is_err() {
         warn!("not everything ended within {} s; leaving it to the kernel", END_LIMIT.as_secs());
     }

@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::info;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
 
 use crate::config::settings::{self, MAX_CAMERAS, Settings, Source};
 use crate::hotplug::Watcher;
 use crate::identity::Places;
 use crate::media::probe::{self, Device};
 use crate::proto::ids::{MAX_NAME, Name};
-use crate::shutdown::ending;
 
 /// A camera brings two or more nodes and as many links; udev makes them within this time.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -35,39 +32,59 @@ pub(crate) fn camera(settings: &Settings, device: Device) -> Option<settings::Ca
     Some(found)
 }
 
-/// Publishes, with `start`, what is plugged in from now on. One that is unplugged stays listed, as absent.
-pub(crate) async fn follow(
-    mut settings: Settings,
-    mut shutdown: watch::Receiver<bool>,
-    start: impl Fn(&settings::Camera) -> Vec<JoinHandle<()>>,
-) {
-    let dev = Places::default().dev;
-    let linked = ["by-id", "by-path"].map(|kind| dev.join("v4l").join(kind));
-    let mut watcher = Watcher::new(linked.to_vec());
-    let mut tasks = Vec::new();
-    let mut known = nodes(&dev);
-    loop {
-        let told = tokio::select! {
-            told = watcher.changed() => told,
-            () = ending(&mut shutdown) => break,
-        };
-        // Asking opens every camera: not without a reason.
-        let present = nodes(&dev);
-        let is_news = told || !present.is_subset(&known);
-        known = present;
-        if !is_news {
-            continue;
+/// Looks for cameras: at first, and whenever something was plugged in.
+pub(crate) struct Finder {
+    dev: PathBuf,
+    watcher: Watcher,
+    known: BTreeSet<PathBuf>,
+    /// A look that is under way; opening a camera may take long.
+    looking: Option<JoinHandle<Vec<Device>>>,
+    /// Whether there was none yet.
+    first: bool,
+}
+
+impl Finder {
+    /// Must be called within the runtime.
+    pub(crate) fn new() -> Self {
+        let dev = Places::default().dev;
+        let linked = ["by-id", "by-path"].map(|kind| dev.join("v4l").join(kind));
+        let watcher = Watcher::new(linked.to_vec());
+        Self { known: nodes(&dev), dev, watcher, looking: None, first: true }
+    }
+
+    /// What there is, when there may be something new. One that is unplugged stays listed, as absent. May be dropped and
+    /// called again.
+    pub(crate) async fn next(&mut self) -> Vec<Device> {
+        if self.looking.is_none() {
+            if !self.first {
+                self.news().await;
+            }
+            let after = if self.first { Duration::ZERO } else { SETTLE };
+            self.first = false;
+            self.looking = Some(spawn_blocking(move || {
+                std::thread::sleep(after);
+                probe::devices()
+            }));
         }
-        sleep(SETTLE).await;
-        for device in spawn_blocking(probe::devices).await.unwrap_or_default() {
-            if let Some(found) = camera(&settings, device) {
-                tasks.extend(start(&found));
-                settings.cameras.push(found);
+        let devices = match &mut self.looking {
+            Some(looking) => looking.await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        self.looking = None;
+        devices
+    }
+
+    async fn news(&mut self) {
+        loop {
+            let told = self.watcher.changed().await;
+            // Asking opens every camera: not without a reason.
+            let present = nodes(&self.dev);
+            let is_news = told || !present.is_subset(&self.known);
+            self.known = present;
+            if is_news {
+                return;
             }
         }
-    }
-    for task in tasks {
-        let _ = task.await;
     }
 }
 

@@ -3,23 +3,25 @@
 //! Everything members say goes through one queue, so each one's words stay in order. Everything they are told goes
 //! into a bounded queue of their own: one who does not read loses its seat and costs nobody else a message.
 
+mod counters;
 mod queues;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+pub use self::counters::Counters;
 use self::queues::{Command, Commands, DELIVERIES, Guard, Inbox, Outbox, Queued, outbox};
 use crate::proto::ids::{ConnId, Kind, MemberId, Name, RoomMode, Session};
 use crate::proto::message::{ClientMessage, ServerMessage};
-use crate::proto::room::{CloseReason, DropReason, Input, Join, Output, RoomError, RoomView, Rooms};
+use crate::proto::room::{CloseReason, Input, Join, Limits, Output, RoomError, RoomView, Rooms};
 
 /// A handle to the rooms; cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub struct Hub {
     commands: Commands,
     next_conn: Arc<AtomicU64>,
     /// How many may wait for each member.
-    deliveries: usize,
+    deliveries: Arc<AtomicUsize>,
     counters: Arc<Counters>,
 }
 
@@ -51,6 +53,7 @@ impl Hub {
             members: HashMap::new(),
             counters: Arc::clone(&counters),
         };
+        let deliveries = Arc::new(AtomicUsize::new(deliveries));
         let hub = Self { commands: handle, next_conn: Arc::default(), deliveries, counters };
         (hub, tokio::spawn(task.run()))
     }
@@ -70,7 +73,7 @@ impl Hub {
             fresh_id: MemberId::new(Uuid::new_v4().to_string())?,
             fresh_key: Uuid::new_v4().to_string(),
         };
-        let (outbox, inbox) = outbox(self.deliveries);
+        let (outbox, inbox) = outbox(self.deliveries.load(Ordering::Relaxed));
         self.commands.send(Command::Join(conn, join, outbox)).await.then(|| {
             let guard = Arc::new(Guard { conn, commands: self.commands.clone() });
             Membership {
@@ -100,6 +103,19 @@ impl Hub {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::RemoveRoom(name, reply)).await;
         answer.await.ok()
+    }
+
+    /// Takes a member out of a room for good: no seat is kept. Returns when that is done, or the hub is gone.
+    pub async fn remove_member(&self, room: Name, id: MemberId) {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::RemoveMember(room, id, reply)).await;
+        let _ = answer.await;
+    }
+
+    /// Keeps to other limits from now on: of the rooms, and of what may wait for members that join later.
+    pub async fn set_limits(&self, limits: Limits, deliveries: usize) {
+        self.deliveries.store(deliveries, Ordering::Relaxed);
+        self.commands.send(Command::Limits(limits)).await;
     }
 
     /// Closes every membership with [`CloseReason::Shutdown`] and ends the task.
@@ -199,6 +215,11 @@ impl Sender {
         self.guard.commands.send(Command::Input(Input::Heard(self.guard.conn))).await;
     }
 
+    /// Is called otherwise from now on, which the others in the room are told.
+    pub async fn retitle(&self, title: String) {
+        self.guard.commands.send(Command::Retitle(self.guard.conn, title)).await;
+    }
+
     /// Leaves for good: no seat is kept.
     pub fn leave(self) {
         self.guard.commands.send_last(Input::Leave(self.guard.conn));
@@ -226,33 +247,6 @@ pub enum Delivery {
     Message(ServerMessage),
     /// The last delivery: why the connection ends.
     Close(CloseReason),
-}
-
-/// What has happened since the start; each only grows.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Connections that asked for a seat.
-    pub joins: AtomicU64,
-    /// Those that got none.
-    pub refused: AtomicU64,
-    /// Connections closed because a newer one of the same client took the seat.
-    pub replaced: AtomicU64,
-    /// Messages from members.
-    pub messages: AtomicU64,
-    /// Messages passed on to another member.
-    pub relayed: AtomicU64,
-    /// Rosters sent.
-    pub infos: AtomicU64,
-    /// Messages whose target was not there.
-    pub dropped_no_target: AtomicU64,
-    /// Renewals that were outdated or too many.
-    pub dropped_renewals: AtomicU64,
-    /// Messages for members that were away too long or missed too much.
-    pub dropped_seat_queue: AtomicU64,
-    /// Messages from connections without a seat, and of types that only the server speaks.
-    pub dropped_invalid: AtomicU64,
-    /// Members closed because they did not read.
-    pub slow_closed: AtomicU64,
 }
 
 /// The task behind [`Hub`].
@@ -285,6 +279,16 @@ impl HubTask {
                     drop(reply.send(self.rooms.add_room(name, mode)))
                 }
                 Some((Command::RemoveRoom(name, reply), _)) => drop(reply.send(self.remove_room(&name))),
+                Some((Command::RemoveMember(room, id, reply), _)) => {
+                    let outputs = self.rooms.remove_member(&room, &id);
+                    self.perform(outputs);
+                    let _ = reply.send(());
+                }
+                Some((Command::Retitle(conn, title), _)) => {
+                    let outputs = self.rooms.retitle(conn, title);
+                    self.perform(outputs);
+                }
+                Some((Command::Limits(limits), _)) => self.rooms.set_limits(limits),
                 Some((Command::Shutdown, _)) | None => break,
             }
         }
@@ -293,30 +297,34 @@ impl HubTask {
         }
     }
 
-    /// Gives `input` to the rooms and does what they say. Whoever is found slow by that leaves, which is an input
-    /// in its turn; each takes a member away, so there is an end.
+    /// Gives `input` to the rooms and does what they say.
     fn handle(&mut self, input: Input) {
-        self.count_input(&input);
+        self.counters.input(&input);
         let now = Instant::now().into_std();
         if let Input::Closed(conn) | Input::Leave(conn) = &input {
             self.members.remove(conn);
         }
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            for output in self.rooms.handle(now, input) {
-                self.count_output(&output);
-                match output {
-                    Output::Send(conn, message) => {
-                        let slow = self.members.get(&conn).is_some_and(|outbox| !outbox.push(message));
-                        if slow {
-                            count(&self.counters.slow_closed);
-                            self.close(conn, CloseReason::TooSlow);
-                            inputs.push(Input::Leave(conn));
-                        }
+        let outputs = self.rooms.handle(now, input);
+        self.perform(outputs);
+    }
+
+    /// Does what the rooms say. Whoever is found slow by that leaves, which is an input in its turn; each takes a member
+    /// away, so there is an end.
+    fn perform(&mut self, outputs: Vec<Output>) {
+        let mut waiting = VecDeque::from(outputs);
+        while let Some(output) = waiting.pop_front() {
+            self.counters.output(&output);
+            match output {
+                Output::Send(conn, message) => {
+                    let slow = self.members.get(&conn).is_some_and(|outbox| !outbox.push(message));
+                    if slow {
+                        self.counters.slow_closed.fetch_add(1, Ordering::Relaxed);
+                        self.close(conn, CloseReason::TooSlow);
+                        waiting.extend(self.rooms.handle(Instant::now().into_std(), Input::Leave(conn)));
                     }
-                    Output::Close(conn, reason) => self.close(conn, reason),
-                    Output::Dropped(_) => {}
                 }
+                Output::Close(conn, reason) => self.close(conn, reason),
+                Output::Dropped(_) => {}
             }
         }
     }
@@ -337,38 +345,6 @@ impl HubTask {
             outbox.close(reason);
         }
     }
-
-    fn count_input(&self, input: &Input) {
-        match input {
-            Input::Join(..) => count(&self.counters.joins),
-            Input::Message(..) => count(&self.counters.messages),
-            Input::Heard(_) | Input::Closed(_) | Input::Leave(_) | Input::Tick => {}
-        }
-    }
-
-    fn count_output(&self, output: &Output) {
-        let counters = &self.counters;
-        match output {
-            Output::Send(_, ServerMessage::Relay { .. }) => count(&counters.relayed),
-            Output::Send(_, ServerMessage::Info(_)) => count(&counters.infos),
-            Output::Close(_, CloseReason::Refused(_)) => count(&counters.refused),
-            Output::Close(_, CloseReason::Replaced) => count(&counters.replaced),
-            Output::Send(..) | Output::Close(..) => {}
-            Output::Dropped(reason) => count(match reason {
-                DropReason::NoSuchTarget => &counters.dropped_no_target,
-                DropReason::OutdatedRenewal | DropReason::TooManyRenewals => &counters.dropped_renewals,
-                DropReason::SeatQueueFull | DropReason::OutdatedMessage => &counters.dropped_seat_queue,
-                DropReason::NotAMember
-                | DropReason::AlreadyAMember
-                | DropReason::ReservedType
-                | DropReason::BadStatus => &counters.dropped_invalid,
-            }),
-        }
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 #[cfg(test)]

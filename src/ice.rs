@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -16,9 +16,17 @@ const USER: &str = "portald";
 
 /// The servers of `[ice]`, and what it takes to log in at them.
 pub struct IceServers {
-    settings: Ice,
-    login: RwLock<Option<Login>>,
+    current: RwLock<Arc<Known>>,
 }
+
+/// Settings with the secret that they name.
+struct Known {
+    settings: Ice,
+    login: Option<Login>,
+}
+
+/// Settings whose secret could be read; nothing has changed yet.
+pub struct Prepared(Arc<Known>);
 
 enum Login {
     Static { username: String, password: Secret },
@@ -40,8 +48,7 @@ impl IceServers {
     /// # Errors
     /// [`IceError`] names key and file.
     pub fn open(settings: &Ice) -> Result<Self, IceError> {
-        let login = read(settings)?;
-        Ok(Self { settings: settings.clone(), login: RwLock::new(login) })
+        Self::prepare(settings).map(|Prepared(known)| Self { current: RwLock::new(known) })
     }
 
     /// Reads the secret again.
@@ -49,35 +56,60 @@ impl IceServers {
     /// # Errors
     /// [`IceError`]; then the old one stays in use.
     pub fn reload(&self) -> Result<(), IceError> {
-        let login = read(&self.settings)?;
-        *self.login.write().unwrap_or_else(PoisonError::into_inner) = login;
+        self.change(Self::prepare(&self.known().settings)?);
         Ok(())
+    }
+
+    /// Reads the secret of other settings.
+    ///
+    /// # Errors
+    /// [`IceError`] names key and file.
+    pub fn prepare(settings: &Ice) -> Result<Prepared, IceError> {
+        let login = read(settings)?;
+        Ok(Prepared(Arc::new(Known { settings: settings.clone(), login })))
+    }
+
+    /// Names these servers to whoever asks from now on.
+    pub fn change(&self, Prepared(known): Prepared) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// The servers, with credentials that are valid from `now` on.
     #[must_use]
     pub fn servers(&self, now: SystemTime) -> Vec<IceServer> {
-        let login = self.login.read().unwrap_or_else(PoisonError::into_inner);
-        let stun = IceServer { urls: self.settings.stun.clone(), login: None };
+        let Known { settings, login } = &*self.known();
+        let stun = IceServer { urls: settings.stun.clone(), login: None };
         let turn = IceServer {
-            urls: self.settings.turn.clone(),
+            urls: settings.turn.clone(),
             login: login.as_ref().map(|login| login.credentials(now)),
         };
         [stun, turn].into_iter().filter(|server| !server.urls.is_empty()).collect()
+    }
+
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Default for IceServers {
     /// None: on a LAN host candidates do.
     fn default() -> Self {
-        Self { settings: Ice::default(), login: RwLock::new(None) }
+        let known = Known { settings: Ice::default(), login: None };
+        Self { current: RwLock::new(Arc::new(known)) }
     }
 }
 
 impl fmt::Debug for IceServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ice { stun, turn, .. } = &self.settings;
+        let known = self.known();
+        let Ice { stun, turn, .. } = &known.settings;
         f.debug_struct("IceServers").field("stun", stun).field("turn", turn).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Prepared").field(&self.0.settings.turn).finish()
     }
 }
 

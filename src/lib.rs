@@ -22,6 +22,7 @@
 
 pub mod proto;
 pub mod config;
+pub mod changes;
 pub mod modes;
 pub mod template;
 pub mod hub;
@@ -47,7 +48,10 @@ pub mod session;
 #[cfg(feature = "media")]
 pub mod publisher;
 pub mod log;
+pub mod events;
 pub mod systemd;
+pub mod report;
+pub mod watchdog;
 #[cfg(feature = "media")]
 pub mod devices;
 #[cfg(feature = "media")]

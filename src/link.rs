@@ -73,6 +73,14 @@ impl Sender {
         }
     }
 
+    /// The camera is called otherwise from now on.
+    pub async fn retitle(&self, title: String) {
+        match self {
+            Self::Hub(hub) => hub.retitle(title).await,
+            Self::Uplink(uplink) => uplink.retitle(title),
+        }
+    }
+
     /// A connection without a number cannot be saved: has all of the camera's connections made anew, as soon as that
     /// may be asked of the others.
     pub fn rebuild(&self) {

@@ -6,6 +6,15 @@ use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+/// The key-value that becomes the journal's `MESSAGE_ID`; see [`crate::events`].
+const MESSAGE_ID: &str = "message_id";
+
+/// Whether what is logged goes to the journal, with its fields.
+#[must_use]
+pub fn is_journal() -> bool {
+    connected_to_journal()
+}
+
 /// Starts logging at `level`. Called once; what another logger in the process has taken stays with it.
 pub fn init(level: LevelFilter) {
     let installed = if connected_to_journal() {
@@ -49,7 +58,8 @@ struct Fields<'a>(&'a mut String);
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let value = value.to_string();
-        if !self.0.contains(&value) {
+        // The journal's catalogue knows what it stands for; people do not.
+        if key.as_str() != MESSAGE_ID && !self.0.contains(&value) {
             self.0.push_str(&format!(" {key}={value}"));
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! One camera as a member of one room: keeps a session with every viewer that the roster names.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::config::settings::Camera as Settings;
+use crate::events;
 use crate::link::{Incoming, Receiver, Sender, Venue};
 use crate::media::camera::{Camera, Condition};
 use crate::places::{Full, Place, Places};
@@ -30,9 +33,10 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Keeps `camera` in a room, here or elsewhere, until `shutdown`, or until a room here is gone; viewers take `places`.
 pub async fn run(camera: Camera, venue: Venue, places: Places, mut shutdown: watch::Receiver<bool>) {
     loop {
-        let Some((sender, receiver)) = venue.join(camera.settings()).await else { return };
+        let Some((sender, receiver)) = venue.join(&camera.settings()).await else { return };
         let publisher = Publisher {
             condition: camera.condition(),
+            settings: camera.follow_settings(),
             camera: camera.clone(),
             room: venue.room().to_owned(),
             link: sender,
@@ -78,6 +82,7 @@ struct Publisher {
     camera: Camera,
     room: String,
     condition: watch::Receiver<Condition>,
+    settings: watch::Receiver<Arc<Settings>>,
     link: Sender,
     roster: Roster,
     sessions: HashMap<MemberId, Entry>,
@@ -112,6 +117,10 @@ impl Publisher {
                 },
                 place = self.places.free(), if self.may_admit() => self.admit(place).await,
                 Ok(()) = self.condition.changed() => self.tell_all().await,
+                Ok(()) = self.settings.changed() => {
+                    let title = self.settings.borrow_and_update().title.clone();
+                    self.link.retitle(title).await;
+                }
                 Some(Ok((viewer, tag))) = self.tasks.join_next() => self.forget(&viewer, tag),
                 () = ending(shutdown) => break Ended::ForGood,
             }
@@ -133,8 +142,8 @@ impl Publisher {
             }
             Heard::Relay { kind, payload, from } => self.route(&kind, &payload, &from),
             Heard::Error(code, text) => {
-                let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
-                warn!(camera, room; "camera {camera}: room {room} refused it: {code} {}", text.unwrap_or_default());
+                let (camera, room) = (self.camera.name().as_str(), self.room.as_str());
+                warn!(camera, room, reason = code.as_str(); "camera {camera}: room {room} refused it: {code} {}", text.unwrap_or_default());
             }
             Heard::Pong(_) => {}
         }
@@ -177,10 +186,10 @@ impl Publisher {
             Full::Total(places) => format!("{places} watch this box already (sessions in [limits])"),
         };
         let reason = format!("{limit}; the picture comes when somebody leaves");
-        let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
+        let (camera, room) = (self.camera.name().as_str(), self.room.as_str());
         if self.warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
             self.warned = Some(Instant::now());
-            warn!(camera, room, peer = peer.as_str(); "camera {camera}: {peer} must wait: {limit}");
+            warn!(camera, room, peer = peer.as_str(), reason = limit.as_str(), message_id = events::VIEWER_WAITS; "camera {camera}: {peer} must wait: {limit}");
         }
         self.tell(peer, number, &Condition { reason: Some(reason.clone()), ..present }).await;
         let trouble = serde_json::json!({ "message": reason });
@@ -204,7 +213,7 @@ impl Publisher {
         static TAGS: AtomicU64 = AtomicU64::new(1);
         let tag = TAGS.fetch_add(1, Ordering::Relaxed);
         let offers = self.offers.entry(peer.clone()).or_default().clone();
-        let viewer = Viewer { id: peer.clone(), number, tag, offers };
+        let viewer = Viewer { id: peer.clone(), room: self.room.clone(), number, tag, offers };
         let (session, task) = Session::new(self.camera.clone(), viewer, self.link.clone());
         self.sessions.insert(peer.clone(), Entry { tag, number, session, place: place.clone() });
         self.tasks.spawn(async move {
@@ -230,7 +239,7 @@ impl Publisher {
             "view" => read(payload).map(Inbound::View),
             _ => return,
         };
-        let (camera, room) = (self.camera.settings().name.as_str(), self.room.as_str());
+        let (camera, room) = (self.camera.name().as_str(), self.room.as_str());
         let Some(message) = message else {
             debug!(camera, room, peer = from.as_str(); "camera {camera}: a `{kind}` of {from} is not one; ignored");
             return;

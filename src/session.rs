@@ -40,6 +40,8 @@ const MEASURE: Duration = Duration::from_millis(500);
 pub struct Viewer {
     /// The viewer's id in the room.
     pub id: MemberId,
+    /// The room, for the log.
+    pub room: String,
     /// The number of the connection, where the server gives one.
     pub number: Option<Number>,
     /// Makes this session's offer unlike every other's, so that its answer can be told from theirs.
@@ -89,7 +91,9 @@ async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc:
         Ok(Ok(made)) => made,
         Ok(Err(error)) => {
             tracked.ended("pipeline");
-            return warn!("no session for {}: {error}; {}", viewer.id, error.hint());
+            let (camera, peer) = (camera.name().as_str(), viewer.id.as_str());
+            let room = viewer.room.as_str();
+            return warn!(camera, peer, room; "camera {camera}: no session for {peer}: {error}; {}", error.hint());
         }
         Err(_) => return,
     };
@@ -180,7 +184,7 @@ impl Task {
             }
         }
         self.report();
-        let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+        let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
         debug!(camera, peer; "camera {camera}: session with {peer} ended");
     }
 
@@ -247,8 +251,9 @@ impl Task {
             }
             Output::Renew => self.renew().await,
             Output::Close(reason) => {
-                let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
-                info!(camera, peer; "camera {camera}: session with {peer} closed: {reason}");
+                let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
+                let room = self.viewer.room.as_str();
+                info!(camera, peer, room, reason = reason.as_str(); "camera {camera}: session with {peer} closed: {reason}");
                 self.tracked.ended(reason.as_str());
                 self.ended = true;
                 self.complain(&reason.to_string()).await;
@@ -258,7 +263,7 @@ impl Task {
                     self.glare.crossed(Instant::now());
                 }
                 self.tracked.ignored(reason.as_str());
-                let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+                let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
                 debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
                 if let IgnoreReason::BadDescription(defect) = reason {
                     self.complain(&format!("the description cannot be used: {defect}")).await;
@@ -291,7 +296,7 @@ impl Task {
         }
         let rendition = rendition(choice);
         self.camera.change(&mut media.subscription, rendition, media.codec);
-        let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
+        let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
         let (name, why) = (rendition.as_str(), self.chooser.why());
         debug!(camera, peer; "camera {camera}: {peer} gets {name}: {why}");
     }
@@ -363,8 +368,8 @@ impl Task {
     }
 
     fn warn(&self, what: &str) {
-        let (camera, peer) = (self.camera.settings().name.as_str(), self.viewer.id.as_str());
-        warn!(camera, peer; "camera {camera}, viewer {peer}: {what}");
+        let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
+        warn!(camera, peer, room = self.viewer.room.as_str(); "camera {camera}, viewer {peer}: {what}");
     }
 }
 

@@ -5,8 +5,8 @@ pub mod sessions;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
@@ -164,6 +164,8 @@ struct Inner {
     table: Mutex<BTreeMap<Name, CameraStatus>>,
     changes: watch::Sender<u64>,
     sessions: Sessions,
+    /// When whoever looks after a camera last did.
+    turns: Mutex<BTreeMap<Name, Instant>>,
 }
 
 impl Cameras {
@@ -171,7 +173,14 @@ impl Cameras {
     #[must_use]
     pub fn new() -> Self {
         let (changes, _) = watch::channel(0);
-        Self { inner: Arc::new(Inner { table: Mutex::default(), changes, sessions: Sessions::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                table: Mutex::default(),
+                changes,
+                sessions: Sessions::default(),
+                turns: Mutex::default(),
+            }),
+        }
     }
 
     /// Adds a camera or replaces what is known of it. `since` is kept while the state stays the same, and is
@@ -198,9 +207,24 @@ impl Cameras {
 
     /// Forgets a camera.
     pub fn remove(&self, name: &Name) {
+        self.turns().remove(name);
         if self.table().remove(name).is_some() {
             self.bump();
         }
+    }
+
+    /// Whoever looks after a camera does so now: it sees whether pictures come.
+    pub fn turn(&self, name: &Name) {
+        self.turns().insert(name.clone(), Instant::now());
+    }
+
+    /// Cameras that are said to be live although nobody has looked for longer than `limit`, and for how long.
+    #[must_use]
+    pub fn overlooked(&self, limit: Duration) -> Vec<(Name, Duration)> {
+        let is_live = |name: &Name| self.get(name).is_some_and(|camera| camera.state == State::Live);
+        let turns = self.turns().clone();
+        let ages = turns.into_iter().map(|(name, at)| (name, at.elapsed()));
+        ages.filter(|(name, age)| *age > limit && is_live(name)).collect()
     }
 
     /// All cameras, by name.
@@ -241,6 +265,10 @@ impl Cameras {
         self.inner.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
+    fn turns(&self) -> MutexGuard<'_, BTreeMap<Name, Instant>> {
+        self.inner.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<Name, CameraStatus>> {
         // Every entry is valid on its own: a panic elsewhere leaves nothing half-written that would matter here.
         self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -256,11 +284,11 @@ impl Default for Cameras {
 /// The ways of cameras to other servers, for the metrics; a cheap handle, the same for every clone.
 #[derive(Debug, Clone, Default)]
 pub struct Uplinks {
-    list: Arc<Mutex<Vec<Arc<UplinkStatus>>>>,
+    list: Arc<Mutex<Vec<Weak<UplinkStatus>>>>,
 }
 
 impl Uplinks {
-    /// Adds the way of `camera` over `uplink`; there are as many as the settings say.
+    /// Adds the way of `camera` over `uplink`; it is listed for as long as somebody holds what is returned.
     #[must_use]
     pub fn add(&self, uplink: Name, camera: Name) -> Arc<UplinkStatus> {
         let status = Arc::new(UplinkStatus {
@@ -270,17 +298,19 @@ impl Uplinks {
             ended: <[AtomicU64; UplinkStatus::ENDS.len()]>::default(),
             dropped: AtomicU64::new(0),
         });
-        self.lock().push(Arc::clone(&status));
+        let mut list = self.lock();
+        list.retain(|other| other.strong_count() > 0);
+        list.push(Arc::downgrade(&status));
         status
     }
 
     /// All of them.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<UplinkStatus>> {
-        self.lock().clone()
+        self.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<UplinkStatus>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<UplinkStatus>>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -346,6 +376,8 @@ mod tests {
             uplinks.clone().list()[0].ends().filter(|end| end.1 > 0).collect::<Vec<_>>(),
             [("silent", 1)]
         );
+        drop(status);
+        assert!(uplinks.list().is_empty(), "its way is gone");
     }
 
     fn camera(name: &str, state: State) -> CameraStatus {
@@ -386,6 +418,22 @@ mod tests {
         assert_eq!(cameras.list()[0].since, 5);
         cameras.update(&name, |c| c.state = State::Live);
         assert!(cameras.list()[0].since > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn only_live_cameras_can_be_overlooked() {
+        let (cameras, name) = (Cameras::new(), Name::new("door").unwrap());
+        cameras.set(camera("door", State::Live));
+        assert_eq!(cameras.overlooked(Duration::ZERO), [], "nobody has begun to look after it");
+        cameras.turn(&name);
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(cameras.overlooked(Duration::from_secs(600)), []);
+        assert_eq!(cameras.overlooked(Duration::from_millis(1))[0].0, name);
+        cameras.update(&name, |camera| camera.state = State::Stalled);
+        assert_eq!(cameras.overlooked(Duration::from_millis(1)), [], "it is known");
+        cameras.remove(&name);
+        cameras.set(camera("door", State::Live));
+        assert_eq!(cameras.overlooked(Duration::from_millis(1)), [], "another of that name");
     }
 
     #[test]

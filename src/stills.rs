@@ -103,6 +103,11 @@ impl Stills {
         Orders(receiver)
     }
 
+    /// Nobody makes pictures of `camera` any more.
+    pub fn close(&self, camera: &Name) {
+        self.desks().remove(camera);
+    }
+
     /// A picture that is fresh, at most `width` pixels wide; waits until there is one, without a limit.
     ///
     /// # Errors
@@ -475,5 +480,7 @@ mod tests {
         assert_eq!(soon(away.next()).await.unwrap().jpeg, jpeg("last"), "nothing old is kept for the slow");
         drop(order);
         assert!(soon(away.next()).await.is_none());
+        stills.close(&name("door"));
+        assert_eq!(stills.stream(&name("door"), 10).unwrap_err(), Refusal::NotRunning);
     }
 }

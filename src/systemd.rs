@@ -1,10 +1,22 @@
-//! What systemd is told: ready, stopping, and a status line. Without systemd these do nothing.
+//! What systemd is told: ready, reloading, stopping, a status line, and that all is well. Without systemd these do
+//! nothing.
+
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The sockets listen. Never waits for a camera: `dpkg -i` blocks until this is said.
+/// The sockets listen, or a reload is over. Never waits for a camera: `dpkg -i` blocks until this is said.
 pub fn ready() {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// A reload begins; [`ready`] ends it.
+pub fn reloading() {
+    // With the time, by which `Type=notify-reload` (systemd 253) knows that it is this reload that we speak of.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => drop(sd_notify::notify(&[NotifyState::Reloading, now])),
+        Err(_) => drop(sd_notify::notify(&[NotifyState::Reloading])),
+    }
 }
 
 /// The daemon ends.
@@ -12,7 +24,19 @@ pub fn stopping() {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }
 
-/// What `systemctl status` shows.
+/// What `systemctl status` shows: one line.
 pub fn status(text: &str) {
-    let _ = sd_notify::notify(&[NotifyState::Status(text)]);
+    let line = text.replace(|c: char| c.is_control(), " ");
+    let _ = sd_notify::notify(&[NotifyState::Status(&line)]);
+}
+
+/// All is well. systemd ends a service that does not say so in time.
+pub fn alive() {
+    let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+}
+
+/// Within which time systemd wants to hear that all is well (`WatchdogSec=`); none: it does not ask this process.
+#[must_use]
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|every| !every.is_zero())
 }

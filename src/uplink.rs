@@ -29,6 +29,7 @@ use self::dial::Dialer;
 use self::end::End;
 use self::talk::Talk;
 use crate::config::settings::{self, Uplink as Settings};
+use crate::events;
 use crate::proto::heard::Heard;
 use crate::proto::ids::{MAX_NAME, MemberId, Name, Session};
 use crate::proto::message::ClientMessage;
@@ -78,7 +79,7 @@ impl Server {
             url: self.settings.url.clone(),
             room: self.settings.room.clone(),
             id: MemberId::remote_camera(&self.box_name, &camera.name),
-            title: camera.title.clone(),
+            title: Arc::new(Title { text: Mutex::new(camera.title.clone()), changed: Notify::new() }),
             camera: camera.name.clone(),
             dialer: self.dialer.clone(),
             cameras: cameras.clone(),
@@ -101,12 +102,26 @@ struct Way {
     room: String,
     /// The camera's there.
     id: MemberId,
-    title: String,
+    title: Arc<Title>,
     /// The camera's name here.
     camera: Name,
     dialer: Dialer,
     cameras: Cameras,
     status: Arc<UplinkStatus>,
+}
+
+/// What the camera is called there.
+#[derive(Debug)]
+struct Title {
+    text: Mutex<String>,
+    /// Tells that it is another.
+    changed: Notify,
+}
+
+impl Title {
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Uplink {
@@ -132,7 +147,8 @@ impl Uplink {
             rebuild: Rebuild::default(),
             told: String::new(),
         };
-        let sender = Sender { queue, torn, status: Arc::clone(&self.0.status) };
+        let (status, title) = (Arc::clone(&self.0.status), Arc::clone(&self.0.title));
+        let sender = Sender { queue, torn, status, title };
         (sender, Receiver { inbox, task: tokio::spawn(task.run()) })
     }
 }
@@ -143,6 +159,7 @@ pub struct Sender {
     queue: mpsc::Sender<Outgoing>,
     torn: Arc<Torn>,
     status: Arc<UplinkStatus>,
+    title: Arc<Title>,
 }
 
 /// A message, and the number of the connection that it belongs to.
@@ -180,6 +197,14 @@ impl Sender {
     pub fn rebuild(&self) {
         self.torn.all.store(true, Relaxed);
         self.torn.wake.notify_one();
+    }
+
+    /// Is called otherwise from now on. A portald hears it at once, when the camera comes back to its seat; others never.
+    pub fn retitle(&self, title: String) {
+        let before = std::mem::replace(&mut *self.title.lock(), title.clone());
+        if before != title {
+            self.title.changed.notify_one();
+        }
     }
 }
 
@@ -264,7 +289,9 @@ impl Task {
                 return;
             }
             self.way.status.ended(end.label());
-            self.report(&end);
+            if !matches!(end, End::Retitled) {
+                self.report(&end);
+            }
             if end.loses_seat() {
                 self.key = None;
             }
@@ -319,7 +346,10 @@ impl Task {
         let way = &self.way;
         let mut query = Serializer::new(String::new());
         query.append_pair("room", &way.room).append_pair("id", way.id.as_str());
-        query.append_pair("sessions", "1").append_pair("kind", "camera").append_pair("title", &way.title);
+        query
+            .append_pair("sessions", "1")
+            .append_pair("kind", "camera")
+            .append_pair("title", &way.title.lock());
         if let Some(key) = &self.key {
             query.append_pair("key", key);
         }
@@ -334,7 +364,7 @@ impl Task {
         }
         let Way { name, camera, url, room, .. } = &*self.way;
         let (uplink, camera, room) = (name.as_str(), camera.as_str(), room.as_str());
-        warn!(camera, room, uplink; "uplink {uplink}: camera {camera} is not at {url}: {said}; trying again");
+        warn!(camera, room, uplink, reason = said.as_str(), message_id = events::UPLINK_AWAY; "uplink {uplink}: camera {camera} is not at {url}: {said}; trying again");
         self.told = said;
     }
 }
@@ -380,7 +410,8 @@ mod tests {
     async fn what_waits_too_long_for_a_server_is_counted_and_its_connection_renewed() {
         let status = Uplinks::default().add(as_name("hub"), as_name("door"));
         let (queue, _outgoing) = mpsc::channel(2);
-        let sender = Sender { queue, torn: Arc::default(), status: Arc::clone(&status) };
+        let title = Arc::new(Title { text: Mutex::default(), changed: Notify::new() });
+        let sender = Sender { queue, torn: Arc::default(), status: Arc::clone(&status), title };
         let ann = MemberId::new("ann").unwrap();
         let message = || ClientMessage::relay("candidate", &(), &ann);
         assert!(

@@ -135,6 +135,16 @@ pub struct Camera {
     pub sub: Sub,
 }
 
+impl Camera {
+    /// Whether encoders of the one would do for the other, if the device gives the same pictures; bit rates are changed
+    /// while they run.
+    #[must_use]
+    pub fn is_encoded_like(&self, other: &Self) -> bool {
+        let of = |camera: &Self| (camera.keyframe_interval, Sub { bitrate: 0, ..camera.sub.clone() });
+        of(self) == of(other)
+    }
+}
+
 /// The picture wished for; the nearest mode the device offers is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Delivery;
-use crate::proto::ids::{ConnId, Name, RoomMode};
+use crate::proto::ids::{ConnId, MemberId, Name, RoomMode};
 use crate::proto::message::ServerMessage;
-use crate::proto::room::{CloseReason, Input, Join, RoomError, RoomView};
+use crate::proto::room::{CloseReason, Input, Join, Limits, RoomError, RoomView};
 
 /// Deliveries that may wait for a member, unless set otherwise. A viewer of a large wall gets about a dozen messages
 /// for each camera.
@@ -25,6 +25,9 @@ pub(super) enum Command {
     View(oneshot::Sender<Vec<RoomView>>),
     AddRoom(Name, RoomMode, oneshot::Sender<Result<(), RoomError>>),
     RemoveRoom(Name, oneshot::Sender<bool>),
+    RemoveMember(Name, MemberId, oneshot::Sender<()>),
+    Retitle(ConnId, String),
+    Limits(Limits),
     Shutdown,
 }
 

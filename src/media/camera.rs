@@ -20,6 +20,7 @@ use super::supervise::Supervisor;
 use super::{MediaError, Timeline, slate};
 use crate::config::settings::{self, Source};
 use crate::control::Wishes;
+use crate::events;
 use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
 use crate::status::sessions::Sessions;
@@ -49,7 +50,11 @@ pub struct Camera {
 /// What a camera's handles and its supervisor share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) settings: settings::Camera,
+    name: Name,
+    /// Of now; source and `enabled` stay.
+    settings: watch::Sender<Arc<settings::Camera>>,
+    /// Whether the device is to be opened anew, because of other settings.
+    reopen: AtomicBool,
     pub(super) encoders: Arc<Encoders>,
     pub(super) timeline: Timeline,
     fanouts: [Arc<Fanout>; 4],
@@ -140,7 +145,9 @@ impl Camera {
         });
         let condition = watch::Sender::new(Condition { state, reason });
         let shared = Arc::new(Shared {
-            settings,
+            name: settings.name.clone(),
+            settings: watch::Sender::new(Arc::new(settings)),
+            reopen: AtomicBool::new(false),
             encoders,
             timeline,
             fanouts,
@@ -163,10 +170,35 @@ impl Camera {
         (Self { shared }, task)
     }
 
-    /// The camera's settings.
+    /// Its name, which never changes.
     #[must_use]
-    pub fn settings(&self) -> &settings::Camera {
-        &self.shared.settings
+    pub fn name(&self) -> &Name {
+        self.shared.name()
+    }
+
+    /// The camera's settings of now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<settings::Camera> {
+        self.shared.settings()
+    }
+
+    /// Whoever follows its settings is told of each change.
+    #[must_use]
+    pub fn follow_settings(&self) -> watch::Receiver<Arc<settings::Camera>> {
+        self.shared.settings.subscribe()
+    }
+
+    /// Goes on with other settings, of the same source: viewers keep their connections. Encoders whose settings changed
+    /// start again; the device too if `reopen`.
+    pub fn apply(&self, settings: settings::Camera, reopen: bool) {
+        let title = settings.title.clone();
+        self.shared.forget_changes(&settings);
+        self.shared.settings.send_replace(Arc::new(settings));
+        if reopen {
+            self.shared.reopen.store(true, Ordering::Release);
+        }
+        self.shared.cameras.update(self.name(), |status| status.title = title);
+        self.shared.wake.notify_one();
     }
 
     /// Has the device open for a viewer who is about to connect: opening takes longer than encoding, and which
@@ -254,12 +286,27 @@ impl Shared {
     }
 
     pub(super) fn name(&self) -> &Name {
-        &self.settings.name
+        &self.name
+    }
+
+    /// Of now.
+    pub(super) fn settings(&self) -> Arc<settings::Camera> {
+        Arc::clone(&self.settings.borrow())
+    }
+
+    /// Whether the device is to be opened anew; asked once for each change.
+    pub(super) fn take_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it will be.
+    pub(super) fn is_to_reopen(&self) -> bool {
+        self.reopen.load(Ordering::Acquire)
     }
 
     /// Whether the device is to be open.
     pub(super) fn is_wanted(&self) -> bool {
-        self.is_enabled() && (self.settings.always_on || self.is_attended())
+        self.is_enabled() && (self.settings.borrow().always_on || self.is_attended())
     }
 
     /// Whether somebody watches.
@@ -284,7 +331,7 @@ impl Shared {
 
     /// The settings with the device's name that stays in place of the one in the configuration, and the bit rates of now.
     pub(super) fn resolved(&self) -> settings::Camera {
-        let mut settings = self.settings.clone();
+        let mut settings = settings::Camera::clone(&self.settings.borrow());
         settings.bitrate = self.bitrate(Rendition::Main);
         settings.sub.bitrate = self.bitrate(Rendition::Sub);
         if let Some(path) = self.device() {
@@ -326,14 +373,23 @@ impl Shared {
             return;
         }
         let is_news = self.note(&condition);
-        let (camera, text) = (self.name().as_str(), condition.reason.as_deref().unwrap_or(""));
-        match state {
-            _ if !is_news => debug!(camera; "camera {camera}: {}: {text}", state.as_str()),
-            State::Absent | State::Backoff | State::Stalled => {
-                warn!(camera; "camera {camera}: {}: {text}", state.as_str())
+        let (camera, reason) = (self.name().as_str(), condition.reason.as_deref().unwrap_or(""));
+        let event = match state {
+            State::Absent => Some(events::CAMERA_ABSENT),
+            State::Backoff => Some(events::CAMERA_FAILED),
+            State::Stalled => Some(events::CAMERA_STALLED),
+            _ => None,
+        };
+        let state_name = state.as_str();
+        match event {
+            _ if !is_news => {
+                debug!(camera, state = state_name, reason; "camera {camera}: {state_name}: {reason}")
             }
-            _ if text.is_empty() => info!(camera; "camera {camera}: {}", state.as_str()),
-            _ => info!(camera; "camera {camera}: {}: {text}", state.as_str()),
+            Some(message_id) => {
+                warn!(camera, state = state_name, reason, message_id; "camera {camera}: {state_name}: {reason}")
+            }
+            None if reason.is_empty() => info!(camera, state = state_name; "camera {camera}: {state_name}"),
+            None => info!(camera, state = state_name, reason; "camera {camera}: {state_name}: {reason}"),
         }
         self.cameras.update(self.name(), |status| {
             status.state = state;

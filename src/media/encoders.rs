@@ -104,7 +104,8 @@ impl Encoders {
             let made = recipe(named)?;
             let verdict = self.verdict(&made, codec, framerate);
             if let Some(fault) = &verdict.fault {
-                warn!("encoder {}, which the configuration names, does not work: {fault}", named.name);
+                let encoder = named.name.as_str();
+                warn!(encoder, reason = fault.as_str(); "encoder {encoder}, which the configuration names, does not work: {fault}");
                 return Err(MediaError::Encoder { encoder: named.name.clone(), fault: fault.clone() });
             }
             return Ok(made);
@@ -160,7 +161,7 @@ impl Encoders {
         }
         let verdict = proof::in_child(program, &Job::of(recipe, codec.as_str(), framerate));
         let Recipe { encoder, width, height, .. } = recipe;
-        info!("encoder {encoder} at {width}x{height}: {}", verdict.in_words());
+        info!(encoder = encoder.as_str(); "encoder {encoder} at {width}x{height}: {}", verdict.in_words());
         self.remember(key, verdict.clone());
         verdict
     }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use gstreamer as gst;
@@ -26,7 +26,7 @@ const PORTS: (u16, u16) = (3478, 5349);
 /// The settings of `[ice]` as every viewer's pipeline uses them.
 #[derive(Debug, Default)]
 pub struct Ice {
-    settings: settings::Ice,
+    settings: RwLock<Arc<settings::Ice>>,
     servers: Arc<IceServers>,
     /// Whether it was said that the choice of interfaces leaves nothing.
     told: AtomicBool,
@@ -53,12 +53,22 @@ impl Ice {
     /// With servers that were opened from the same settings.
     #[must_use]
     pub fn new(settings: settings::Ice, servers: Arc<IceServers>) -> Self {
-        Self { settings, servers, told: AtomicBool::new(false) }
+        Self { settings: RwLock::new(Arc::new(settings)), servers, told: AtomicBool::new(false) }
+    }
+
+    /// Tells viewers' pipelines made from now on of other settings, to which the servers have been changed.
+    pub fn change(&self, settings: settings::Ice) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.told.store(false, Ordering::Relaxed);
+    }
+
+    fn settings(&self) -> Arc<settings::Ice> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Tells a webrtcbin that has not started yet. May block for as long as a server's name takes to be found.
     pub(super) fn apply(&self, webrtc: &gst::Element) {
-        let ice = webrtc.property::<glib::Object>("ice-agent");
+        let (settings, ice) = (self.settings(), webrtc.property::<glib::Object>("ice-agent"));
         if ice.find_property("agent").is_some() {
             let agent = ice.property::<glib::Object>("agent");
             // UPnP: one thread, eleven descriptors and multicast on the user's network, for each viewer.
@@ -67,9 +77,9 @@ impl Ice {
             agent.set_property("keepalive-conncheck", true);
             agent.set_property("stun-pacing-timer", PACING);
             // Three descriptors a viewer.
-            agent.set_property("ice-tcp", self.settings.tcp);
+            agent.set_property("ice-tcp", settings.tcp);
         }
-        if let Some(ports) = &self.settings.ports {
+        if let Some(ports) = &settings.ports {
             // In this order: each is checked against the other.
             ice.set_property("max-rtp-port", u32::from(*ports.end()));
             ice.set_property("min-rtp-port", u32::from(*ports.start()));
@@ -110,7 +120,7 @@ impl Ice {
             .filter(if_addrs::Interface::is_oper_up)
             .map(|found| Local { address: found.ip(), interface: found.name })
             .collect();
-        let chosen = choose(&self.settings, &found);
+        let chosen = choose(&self.settings(), &found);
         if chosen.none_left {
             self.tell_once(
                 "[ice] interfaces and skip_interfaces leave no interface of this box; all are used",
@@ -204,7 +214,7 @@ mod tests {
     /// The candidates of a real webrtcbin with these settings, until `enough` says that those waited for are there.
     fn candidates(settings: settings::Ice, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
         let servers = Arc::new(IceServers::open(&settings).unwrap());
-        let timeline = Timeline::start().unwrap().with_ice(Ice::new(settings, servers));
+        let timeline = Timeline::start().unwrap().with_ice(Arc::new(Ice::new(settings, servers)));
         let (peer, mut events) = Peer::new(&timeline, "candidates").unwrap();
         peer.create_offer(Generation(1));
         let mut found = Vec::new();

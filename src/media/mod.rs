@@ -219,8 +219,8 @@ impl Timeline {
 
     /// With other ways for viewers' pipelines than any that the box has.
     #[must_use]
-    pub fn with_ice(self, ice: ice::Ice) -> Self {
-        Self { ice: Arc::new(ice), ..self }
+    pub fn with_ice(self, ice: Arc<ice::Ice>) -> Self {
+        Self { ice, ..self }
     }
 
     /// Puts `pipeline` on the timeline; to be called before it starts.

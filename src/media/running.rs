@@ -18,13 +18,16 @@ use super::passthrough::{Passage, Rate};
 use super::plan::{self, CapturePlan, Rendition};
 use super::supervise::GRACE;
 use super::{MediaError, slate};
-use crate::config::settings::{EncoderChoice, Source};
+use crate::config::settings::{self, EncoderChoice};
+use crate::events;
 use crate::fault::Kind;
 use crate::proto::negotiation::Codec;
 use crate::status::{RenditionStatus, State};
 use decoding::Decoding;
+use opening::open;
 
 mod decoding;
+mod opening;
 mod rates;
 
 /// A device, or an encoder, that gives nothing for this long (or for ten pictures, if that is longer) is restarted.
@@ -65,6 +68,8 @@ struct Slot {
     encoder: Option<Encoder>,
     /// How it is, or was last, encoded.
     recipe: Option<Recipe>,
+    /// The settings that it follows.
+    settings: Option<Arc<settings::Camera>>,
     /// When its last viewer left.
     unwatched: Option<Instant>,
     failure: Option<Failure>,
@@ -149,9 +154,16 @@ impl Running {
             if direct && index == 0 {
                 continue;
             }
-            let kept = self.shared.settings.always_on && index == 0;
+            // Each encoder may take its time to be chosen and to start; pictures come meanwhile.
+            self.shared.cameras.turn(self.shared.name());
+            let settings = self.shared.settings();
+            let kept = settings.always_on && index == 0;
             let wanted = kept || self.shared.fanout(rendition, codec).is_wanted();
             let Some(slot) = self.slots.get_mut(index) else { continue };
+            if slot.settings.as_ref().is_some_and(|before| !before.is_encoded_like(&settings)) {
+                // Its viewers see its last picture until the other encoder's first, which is a key frame.
+                close("the encoder", std::mem::take(slot).encoder).await;
+            }
             let due = slot.failure.as_ref().is_none_or(|failure| Instant::now() >= failure.retry);
             let may_start = due && self.closing.load(Ordering::Acquire) < MAX_HUNG;
             match (slot.encoder.is_some(), wanted) {
@@ -190,6 +202,7 @@ impl Running {
         let Some((rendition, codec)) = RENDITIONS.get(index).copied() else { return Ok(()) };
         let shared = &self.shared;
         let (known, planned) = (Arc::clone(shared), self.planned.clone());
+        let settings = known.settings();
         let choose = move || plan::encoding(&known.resolved(), &planned, rendition, codec, &known.encoders);
         let recipe = blocking("the choice of an encoder", choose).await?;
         let (timeline, fanout) = (shared.timeline.clone(), Arc::clone(shared.fanout(rendition, codec)));
@@ -206,7 +219,8 @@ impl Running {
         shared.set_look(index, look);
         if let Some(slot) = self.slots.get_mut(index) {
             let failure = slot.failure.take(); // forgotten with the first frame
-            *slot = Slot { encoder: Some(encoder), recipe: Some(recipe), unwatched: None, failure };
+            let (encoder, recipe, settings) = (Some(encoder), Some(recipe), Some(settings));
+            *slot = Slot { encoder, recipe, settings, unwatched: None, failure };
         }
         Ok(())
     }
@@ -218,7 +232,7 @@ impl Running {
             return;
         };
         let before = slot.failure.as_ref().map(|failure| failure.backoff);
-        let is_auto = self.shared.settings.encoder == EncoderChoice::Auto;
+        let is_auto = self.shared.settings().encoder == EncoderChoice::Auto;
         let failed = |recipe| self.shared.encoders.failed(recipe, *codec);
         // Another encoder is tried at once; the one that failed has its turn again when all others did.
         let another = is_auto && slot.encoder.is_some() && slot.recipe.as_ref().is_some_and(failed);
@@ -230,7 +244,10 @@ impl Running {
         let (camera, name) = (self.shared.name().as_str(), rendition.as_str());
         let (codec, seconds) = (codec.as_str(), backoff.as_secs());
         self.shared.count(Kind::Encoder);
-        warn!(camera; "camera {camera}: {name} in {codec}: {reason}; tried again in {seconds} s");
+        warn!(
+            camera, rendition = name, codec, reason = reason.as_str(), message_id = events::ENCODER_FAILED;
+            "camera {camera}: {name} in {codec}: {reason}; tried again in {seconds} s"
+        );
         slot.failure = Some(Failure { reason, retry: Instant::now() + backoff, backoff });
         // Not waited for: one that hangs must not keep the others from being looked after.
         if let Some(encoder) = slot.encoder.take() {
@@ -360,6 +377,7 @@ impl Running {
     /// Stops everything, each within its limit.
     pub(super) async fn close(mut self) {
         for slot in &mut self.slots {
+            self.shared.cameras.turn(self.shared.name());
             close("the encoder", slot.encoder.take()).await;
         }
         self.decoding.close().await;
@@ -374,23 +392,4 @@ impl Running {
         }
         self.shared.cameras.update(self.shared.name(), |status| status.renditions.clear());
     }
-}
-
-fn open(
-    shared: &Shared,
-    outlets: &Outlets,
-    events: &mpsc::Sender<Event>,
-) -> Result<(CapturePlan, Capture), MediaError> {
-    let mut planned = plan::capture(&shared.resolved(), shared.encoders.templates())?;
-    let stamp = matches!(shared.settings.source, Source::Test(_)).then(|| shared.name().as_str());
-    let main = shared.fanout(Rendition::Main, Codec::H264);
-    let passage = planned.encoded.then(|| Passage::new(&shared.timeline, main, planned.transcoded.is_none()));
-    let capture = Capture::start(&shared.timeline, &planned, outlets, passage, stamp, events)?;
-    if let Some((width, height)) = capture.size() {
-        (planned.width, planned.height) = (width, height);
-    }
-    if let Some(framerate) = capture.framerate() {
-        planned.framerate = framerate;
-    }
-    Ok((planned, capture))
 }

@@ -102,10 +102,11 @@ impl Place {
         }
         let trouble = shared.trouble();
         if let Some(slate) = &mut self.slate {
-            slate.show(&trouble, &shared.settings.title);
+            slate.show(&trouble, &shared.settings().title);
             slate.send(shared.timeline.now());
             if slate.is_hung() {
-                warn!("slate: {} gives nothing", slate.encoder);
+                let camera = shared.name().as_str();
+                warn!(camera; "camera {camera}: the slate's encoder {} gives nothing", slate.encoder);
                 self.given_up += 1;
                 close("a slate", self.slate.take()).await;
             }
@@ -116,7 +117,7 @@ impl Place {
         let camera = shared.name().as_str();
         match started {
             Ok(mut slate) => {
-                slate.show(&trouble, &shared.settings.title);
+                slate.show(&trouble, &shared.settings().title);
                 slate.send(shared.timeline.now());
                 let (name, codec) = (rendition.as_str(), codec.as_str());
                 info!(camera; "camera {camera}: a slate for {name} in {codec}: {}", trouble.reason);

@@ -45,7 +45,7 @@ async fn make(camera: Camera, order: Order, mut shutdown: watch::Receiver<bool>)
             JpegEncoder::start(camera.timeline(), &camera.shared.outlets, &order, &events)
         })
     };
-    let name = camera.settings().name.as_str();
+    let name = camera.name().as_str();
     let encoder = match started.await {
         Ok(encoder) => encoder,
         Err(error) => {

@@ -39,6 +39,8 @@ enum End {
     Unwatched,
     /// It was switched off.
     SwitchedOff,
+    /// Its settings changed; it is opened again as they say.
+    Changed,
     /// The daemon ends.
     Shutdown,
 }
@@ -99,8 +101,9 @@ impl Supervisor {
                 return end;
             }
             let begun = Instant::now();
+            self.shared.take_reopen();
             match self.run_once().await {
-                Ok(End::Unwatched) => backoff = BACKOFF.0,
+                Ok(End::Unwatched | End::Changed) => backoff = BACKOFF.0,
                 Ok(end) => return end,
                 Err(error) => {
                     if begun.elapsed() > RECOVERED {
@@ -146,7 +149,9 @@ impl Supervisor {
             if self.shared.is_wanted() {
                 return Ok(());
             }
-            if failure.is_some() && !self.shared.calls.is_stuck() && checked.elapsed() > RECHECK {
+            let changed = self.shared.take_reopen();
+            if failure.is_some() && !self.shared.calls.is_stuck() && (changed || checked.elapsed() > RECHECK)
+            {
                 failure = self.check().await;
                 checked = Instant::now();
             }
@@ -196,6 +201,9 @@ impl Supervisor {
             if there && Instant::now() >= until && !self.shared.calls.is_stuck() {
                 return Retry::Waited;
             }
+            if there && !self.shared.calls.is_stuck() && self.shared.take_reopen() {
+                return Retry::PluggedIn; // what failed with the old settings may work with the new
+            }
             if there {
                 self.shared.set(State::Backoff, Some(reason.to_owned()));
             } else {
@@ -240,9 +248,13 @@ impl Supervisor {
             if !self.shared.is_enabled() {
                 return Ok(End::SwitchedOff);
             }
+            self.shared.cameras.turn(self.shared.name());
             running.reconcile().await;
             running.check_pulse().await?;
             running.report();
+            if self.shared.is_to_reopen() {
+                return Ok(End::Changed);
+            }
             unwatched =
                 if self.shared.is_wanted() { None } else { unwatched.or_else(|| Some(Instant::now())) };
             if unwatched.is_some_and(|since| since.elapsed() >= GRACE) {

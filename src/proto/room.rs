@@ -9,6 +9,7 @@ mod members;
 mod places;
 mod refusal;
 mod seat;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -130,32 +131,6 @@ impl Rooms {
     pub fn numbered_from(mut self, first: Session) -> Self {
         self.numbers.next = first.0;
         self
-    }
-
-    /// Opens a room.
-    ///
-    /// # Errors
-    /// [`RoomError`] when the name is taken or there are too many.
-    pub fn add_room(&mut self, name: Name, mode: RoomMode) -> Result<(), RoomError> {
-        if self.rooms.contains_key(&name) {
-            return Err(RoomError::Exists(name));
-        }
-        if self.rooms.len() >= self.limits.rooms {
-            return Err(RoomError::TooMany(self.rooms.len()));
-        }
-        self.rooms.insert(name, Room::new(mode));
-        Ok(())
-    }
-
-    /// Takes a room away: everyone in it is to be closed, and who is away finds it gone. `None`: there is none.
-    #[must_use]
-    pub fn remove_room(&mut self, name: &Name) -> Option<Vec<Output>> {
-        let room = self.rooms.remove(name)?;
-        let close = |seat: &Seat| {
-            let place = Place { room: name.clone(), id: seat.id.clone() };
-            self.places.release(seat.holder(), &place, CloseReason::RoomGone)
-        };
-        Some(room.seats().filter_map(close).collect())
     }
 
     /// Takes one input and says what is to be done, in order. Each member gets at most one `info` by it.

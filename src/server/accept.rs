@@ -85,7 +85,7 @@ fn admit(
     }
     // A proxy has as many connections as those behind it; they are counted when it says who they are.
     let counted = (!access.is_proxy(address)).then_some(address);
-    match context.slots.take(counted) {
+    match context.slots.take(counted, &context.limits()) {
         Ok(slot) => {
             tokio::spawn(connection(stream, slot, address, routes.clone(), context.clone()));
         }
@@ -99,7 +99,7 @@ async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Rout
     let asks = asked.clone();
     // A plain request to a port with TLS never gets to the routes.
     let secure = context.site.tls.is_some();
-    let life = Life::new(context.limits.connection);
+    let life = Life::new(context.limits().connection);
     let lives = life.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         asks.store(true, Relaxed);
@@ -108,12 +108,12 @@ async fn connection(stream: TcpStream, slot: Slot, address: IpAddr, routes: Rout
         routes.call(request)
     });
     // The slot goes with the stream, into a WebSocket if it becomes one.
-    let linger = context.limits.linger;
+    let linger = context.limits().linger;
     let Some(tls) = &context.site.tls else {
         return serve(Lingering::new(stream, slot, linger), service, address, &asked, &life, &context).await;
     };
     let opened = tokio::select! {
-        opened = timeout(context.limits.header, tls::open(stream, slot, linger, tls)) => opened,
+        opened = timeout(context.limits().header, tls::open(stream, slot, linger, tls)) => opened,
         () = told_to_end(context.shutdown.clone()) => return,
     };
     let (failure, cause) = match opened {
@@ -147,7 +147,7 @@ async fn serve<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let limits = &context.limits;
+    let limits = context.limits();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
@@ -207,7 +207,7 @@ fn refuse(
         return; // the client expects TLS, and would take a text for a fault of it
     }
     if let Ok(permit) = refusals.clone().try_acquire_owned() {
-        let mut stream = Lingering::new(stream, permit, context.limits.linger);
+        let mut stream = Lingering::new(stream, permit, context.limits().linger);
         tokio::spawn(async move {
             // It fits the empty send buffer of a new connection: this does not wait for the client.
             if let Err(e) = stream.write_all(response.as_bytes()).await {

@@ -27,14 +27,23 @@ use crate::config::settings::{self as config, Host, SecretFile};
 
 /// The settings of `[access]`, and the secrets they name.
 pub struct Access {
-    policy: config::Access,
-    files: Vec<Entry>,
     /// This machine's own name.
     own_name: Option<Host>,
     /// Random for each process; see [`Secrets`].
     key: hmac::Key,
-    secrets: RwLock<Arc<Secrets>>,
+    rules: RwLock<Rules>,
 }
+
+/// What a reload exchanges, whole.
+#[derive(Clone, Default)]
+struct Rules {
+    policy: Arc<config::Access>,
+    files: Arc<[Entry]>,
+    secrets: Arc<Secrets>,
+}
+
+/// Settings whose secrets could be read; nothing has changed yet.
+pub struct Prepared(Rules);
 
 impl Access {
     /// Reads the secrets that `settings` and `rooms` name. Takes some 0.1 s for each: see `ROUNDS`.
@@ -42,35 +51,59 @@ impl Access {
     /// # Errors
     /// [`AccessError`] names the key and the file that cannot be read.
     pub fn open(settings: &config::Access, rooms: &[config::Room]) -> Result<Self, AccessError> {
-        let access = Self { policy: settings.clone(), files: entries(settings, rooms), ..Self::default() };
-        access.reload()?;
+        let access = Self::default();
+        let prepared = access.prepare(settings, rooms)?;
+        access.change(prepared);
         Ok(access)
     }
 
-    /// Reads the secrets again. Who is in stays in; cookies of a changed secret are worth nothing from here on.
+    /// Reads the secrets again, as [`change`](Self::change) does with the same settings.
     ///
     /// # Errors
     /// As [`open`](Self::open); the old secrets then stay.
     pub fn reload(&self) -> Result<(), AccessError> {
+        let Rules { policy, files, .. } = self.rules();
+        self.change(self.read(policy, files)?);
+        Ok(())
+    }
+
+    /// Reads the secrets of other settings, to be exchanged for those in use.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn prepare(
+        &self,
+        settings: &config::Access,
+        rooms: &[config::Room],
+    ) -> Result<Prepared, AccessError> {
+        self.read(Arc::new(settings.clone()), entries(settings, rooms).into())
+    }
+
+    /// Lets in whom other settings let in, from now on. Who is in stays in; cookies of a changed secret are worth
+    /// nothing from here on.
+    pub fn change(&self, Prepared(rules): Prepared) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    fn read(&self, policy: Arc<config::Access>, files: Arc<[Entry]>) -> Result<Prepared, AccessError> {
         let mut read = Vec::new();
-        for Entry { scope, key, file } in &self.files {
+        for Entry { scope, key, file } in files.iter() {
             let secret =
                 file.read().map_err(|source| AccessError { key: key.clone(), file: file.clone(), source })?;
             read.push((scope.clone(), secret));
         }
         let secrets = Arc::new(Secrets::new(read, &self.key, &self.secrets()));
-        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
-        Ok(())
+        Ok(Prepared(Rules { policy, files, secrets }))
     }
 
     /// Whether a connection from `peer` is worth a look: it may connect itself, or speaks for others.
     pub(super) fn admits(&self, peer: IpAddr) -> bool {
-        self.policy.networks.contains(peer) || self.is_proxy(peer)
+        self.policy().networks.contains(peer) || self.is_proxy(peer)
     }
 
     /// Whether `peer` is a reverse proxy that is believed.
     pub(super) fn is_proxy(&self, peer: IpAddr) -> bool {
-        forwarded::is_one_of(&self.policy.trusted_proxies, peer)
+        forwarded::is_one_of(&self.policy().trusted_proxies, peer)
     }
 
     /// Whether anything can be changed over HTTP.
@@ -78,8 +111,16 @@ impl Access {
         self.secrets().has(&Scope::Admin)
     }
 
+    fn policy(&self) -> Arc<config::Access> {
+        self.rules().policy
+    }
+
     fn secrets(&self) -> Arc<Secrets> {
-        Arc::clone(&self.secrets.read().unwrap_or_else(PoisonError::into_inner))
+        self.rules().secrets
+    }
+
+    fn rules(&self) -> Rules {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -88,22 +129,21 @@ impl Default for Access {
     fn default() -> Self {
         // Two of the system's random numbers, 244 bits; ring's own source can fail, which nobody could handle.
         let random = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
-        Self {
-            policy: config::Access::default(),
-            files: Vec::new(),
-            own_name: own_name(),
-            key: hmac::Key::new(hmac::HMAC_SHA256, &random),
-            secrets: RwLock::default(),
-        }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &random);
+        Self { own_name: own_name(), key, rules: RwLock::default() }
     }
 }
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access")
-            .field("policy", &self.policy)
-            .field("secrets", &self.secrets())
-            .finish_non_exhaustive()
+        let Rules { policy, secrets, .. } = self.rules();
+        f.debug_struct("Access").field("policy", &policy).field("secrets", &secrets).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Prepared").field(&self.0.secrets).finish()
     }
 }
 
@@ -144,6 +184,7 @@ impl AccessError {
 }
 
 /// A secret that is configured.
+#[derive(Clone)]
 struct Entry {
     scope: Scope,
     key: String,

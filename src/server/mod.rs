@@ -33,7 +33,7 @@ mod websocket;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -208,9 +208,20 @@ pub async fn serve_within(
     limits: Limits,
     shutdown: watch::Receiver<bool>,
 ) {
-    let shutdown_limit = limits.shutdown;
-    let attempts = Mutex::new(Attempts::new(limits.logins_per_minute));
-    let slots = slots::Slots::new(limits.sockets, limits.per_address);
+    // What a receiver has seen stays when its sender is gone.
+    serve_changing(listeners, site, watch::channel(Arc::new(limits)).1, shutdown).await;
+}
+
+/// As [`serve`], within limits that may change: each connection, message and attempt keeps to those of its time.
+pub async fn serve_changing(
+    listeners: Vec<TcpListener>,
+    site: Site,
+    limits: watch::Receiver<Arc<Limits>>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let shutdown_limit = limits.borrow().shutdown;
+    let attempts = Mutex::new(Attempts::new(limits.borrow().logins_per_minute));
+    let slots = slots::Slots::default();
     let context = Arc::new(Context {
         site,
         limits,
@@ -244,7 +255,7 @@ pub fn join_request(query: &str, address: IpAddr) -> JoinRequest {
 #[derive(Debug)]
 struct Context {
     site: Site,
-    limits: Limits,
+    limits: watch::Receiver<Arc<Limits>>,
     slots: slots::Slots,
     counters: metrics::Counters,
     refusals: Refusals,
@@ -261,17 +272,23 @@ struct Context {
 const QUESTIONS: usize = 4;
 
 impl Context {
+    /// Those of now.
+    fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.borrow())
+    }
+
     /// `None` when the hub does not answer in time: the process lives, but nobody can join.
     async fn rooms(&self) -> Option<Vec<RoomView>> {
         let ask = async {
             let _permit = self.questions.acquire().await.ok()?;
             self.site.hub.rooms().await
         };
-        tokio::time::timeout(self.limits.health, ask).await.ok().flatten()
+        tokio::time::timeout(self.limits().health, ask).await.ok().flatten()
     }
 
     /// What `credentials` open for `client`.
     fn caller(&self, client: &Client, credentials: &Credentials) -> Caller {
+        self.attempts().keep_to(self.limits().logins_per_minute);
         self.site.access.caller(client, credentials, &self.attempts)
     }
 
@@ -288,7 +305,7 @@ impl Context {
 
     /// The body of a request, within the limits.
     async fn read(&self, body: Body, max: usize, visit: &Visit) -> Result<Vec<u8>, BodyError> {
-        let result = body.read(max, self.limits.login).await;
+        let result = body.read(max, self.limits().login).await;
         if let Err(fault) = result {
             let reason = if fault == BodyError::TooSlow { Reason::Login } else { Reason::Body };
             self.refusals.note(
@@ -309,7 +326,11 @@ impl Context {
     }
 
     fn addresses_forgotten(&self) -> u64 {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).forgotten()
+        self.attempts().forgotten()
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::events;
+
 /// Between two log lines for one reason: often enough to see that it goes on, and 1440 lines a day at most.
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -120,7 +122,7 @@ impl Refusals {
         } else {
             String::new()
         };
-        log::warn!(address:%, reason = reason.label(); "refused {address}: {what}{more}");
+        log::warn!(address:%, reason = reason.label(), message_id = events::REFUSED; "refused {address}: {what}{more}");
     }
 
     /// One more, of a kind that happens every day.

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::Limits;
 use super::refusals::Reason;
 
 /// The places for connections.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Slots {
     shared: Arc<Shared>,
 }
@@ -50,20 +51,14 @@ impl fmt::Display for Full {
 }
 
 impl Slots {
-    /// With `places` in all and `per_address` for each address.
-    pub(super) fn new(places: usize, per_address: usize) -> Self {
-        let shared = Shared { places, per_address, table: Mutex::default(), taken: watch::channel(0).0 };
-        Self { shared: Arc::new(shared) }
-    }
-
     /// Takes a place for `address`, if it is one that counts; it is free again when the slot is dropped.
-    pub(super) fn take(&self, address: Option<IpAddr>) -> Result<Slot, Full> {
+    pub(super) fn take(&self, address: Option<IpAddr>, limits: &Limits) -> Result<Slot, Full> {
         let mut table = self.shared.lock();
-        if table.total >= self.shared.places {
-            return Err(Full::Total(self.shared.places));
+        if table.total >= limits.sockets {
+            return Err(Full::Total(limits.sockets));
         }
         if let Some(address) = address {
-            count(&mut table.addresses, address, self.shared.per_address)?;
+            count(&mut table.addresses, address, limits.per_address)?;
         }
         table.total += 1;
         self.shared.taken.send_replace(table.total);
@@ -71,8 +66,8 @@ impl Slots {
     }
 
     /// Takes a place among those of `address` for what comes from it through a proxy, whose connection has its own.
-    pub(super) fn take_forwarded(&self, address: IpAddr) -> Result<Slot, Full> {
-        count(&mut self.shared.lock().forwarded, address, self.shared.per_address)?;
+    pub(super) fn take_forwarded(&self, address: IpAddr, limits: &Limits) -> Result<Slot, Full> {
+        count(&mut self.shared.lock().forwarded, address, limits.per_address)?;
         Ok(Slot { shared: self.shared.clone(), held: Held::Forwarded(address) })
     }
 
@@ -138,10 +133,8 @@ fn discount(counts: &mut Counts, address: IpAddr) {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
-    places: usize,
-    per_address: usize,
     table: Mutex<Table>,
     taken: watch::Sender<usize>,
 }
@@ -168,14 +161,15 @@ mod tests {
     #[test]
     fn places_are_counted_by_address_and_in_all_and_come_back() {
         let address = |n: u8| IpAddr::from([10, 0, 0, n]);
-        let slots = Slots::new(3, 2);
-        let held: Vec<Slot> = [1, 1, 2].map(|n| slots.take(Some(address(n))).unwrap()).into();
-        assert_eq!(slots.take(Some(address(3))).unwrap_err(), Full::Total(3));
+        let slots = Slots::default();
+        let limits = Limits { sockets: 3, per_address: 2, ..Limits::default() };
+        let held: Vec<Slot> = [1, 1, 2].map(|n| slots.take(Some(address(n)), &limits).unwrap()).into();
+        assert_eq!(slots.take(Some(address(3)), &limits).unwrap_err(), Full::Total(3));
         drop(held);
         assert_eq!(slots.taken(), 0);
-        let held: Vec<Slot> = [1, 1].map(|n| slots.take(Some(address(n))).unwrap()).into();
-        assert_eq!(slots.take(Some(address(1))).unwrap_err(), Full::Address(2));
-        assert!(slots.take(Some(address(2))).is_ok());
+        let held: Vec<Slot> = [1, 1].map(|n| slots.take(Some(address(n)), &limits).unwrap()).into();
+        assert_eq!(slots.take(Some(address(1)), &limits).unwrap_err(), Full::Address(2));
+        assert!(slots.take(Some(address(2)), &limits).is_ok());
         drop(held);
         assert!(slots.shared.lock().addresses.is_empty());
     }
@@ -183,11 +177,12 @@ mod tests {
     #[test]
     fn what_comes_through_a_proxy_counts_for_whom_it_speaks() {
         let client = IpAddr::from([10, 0, 0, 1]);
-        let slots = Slots::new(3, 1);
-        let _proxy = [slots.take(None).unwrap(), slots.take(None).unwrap()];
-        let socket = slots.take_forwarded(client).unwrap();
-        assert_eq!(slots.take_forwarded(client).unwrap_err(), Full::Address(1));
-        assert!(slots.take_forwarded(IpAddr::from([10, 0, 0, 2])).is_ok());
+        let slots = Slots::default();
+        let limits = Limits { sockets: 3, per_address: 1, ..Limits::default() };
+        let _proxy = [slots.take(None, &limits).unwrap(), slots.take(None, &limits).unwrap()];
+        let socket = slots.take_forwarded(client, &limits).unwrap();
+        assert_eq!(slots.take_forwarded(client, &limits).unwrap_err(), Full::Address(1));
+        assert!(slots.take_forwarded(IpAddr::from([10, 0, 0, 2]), &limits).is_ok());
         assert_eq!(slots.taken(), 2);
         drop(socket);
         assert!(slots.shared.lock().forwarded.is_empty());

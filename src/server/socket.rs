@@ -129,7 +129,12 @@ impl Query {
 pub(super) fn upgrade(ws: Ws, query: Query, visit: Visit, caller: Caller, context: Arc<Context>) -> Response {
     let address = visit.client.address;
     // A proxy's connection counts for nobody; what comes through it counts for whom it speaks.
-    let slot = match visit.client.proxied.then(|| context.slots.take_forwarded(address)).transpose() {
+    let slot = match visit
+        .client
+        .proxied
+        .then(|| context.slots.take_forwarded(address, &context.limits()))
+        .transpose()
+    {
         Ok(slot) => slot,
         Err(full) => {
             context.refusals.note(full.reason(), address, full);
@@ -141,7 +146,7 @@ pub(super) fn upgrade(ws: Ws, query: Query, visit: Visit, caller: Caller, contex
         context.note_unauthorized(&caller, &visit, "a room");
     }
     let client = Client { address, denied, _slot: slot };
-    ws.max_message_size(context.limits.message_bytes)
+    ws.max_message_size(context.limits().message_bytes)
         .max_write_buffer_size(WRITE_BUFFER)
         .on_upgrade(move |socket| run(socket, query, client, context))
 }
@@ -196,7 +201,7 @@ async fn run(socket: WebSocket, query: Query, client: Client, context: Arc<Conte
         while let Some(Ok(_)) = stream.next().await {}
         Ok::<(), WsError>(())
     };
-    let _ = timeout(context.limits.close, goodbye).await;
+    let _ = timeout(context.limits().close, goodbye).await;
 }
 
 /// Joins, then runs both halves until one ends. Returning ends the membership.
@@ -209,7 +214,7 @@ async fn talk(
 ) -> End {
     if let Some((code, message)) = &client.denied {
         let error = ServerMessage::Error(*code, Some(message.clone())).to_json();
-        let _ = timeout(context.limits.write, sink.send(Message::text(error))).await;
+        let _ = timeout(context.limits().write, sink.send(Message::text(error))).await;
         return End::Hub(CloseReason::Refused(*code));
     }
     let is_camera = query.is_camera();
@@ -241,7 +246,7 @@ async fn listen(
     is_camera: bool,
     context: &Context,
 ) -> End {
-    let limits = &context.limits;
+    let limits = context.limits();
     let counters = &context.counters;
     let times = if is_camera { CAMERA_RATE } else { 1 };
     let (rate, burst) = (limits.rate.saturating_mul(times), limits.burst.saturating_mul(times));
@@ -295,7 +300,7 @@ async fn tell(
     mut answers: mpsc::Receiver<ServerMessage>,
     context: &Context,
 ) -> End {
-    let limits = &context.limits;
+    let limits = context.limits();
     // An interval of nothing would panic.
     let every = limits.ping.max(Duration::from_millis(1));
     let mut pings = interval_at(Instant::now() + every, every);
@@ -326,7 +331,7 @@ async fn echo(
     context: &Context,
 ) -> End {
     loop {
-        match timeout(context.limits.silence, stream.next()).await {
+        match timeout(context.limits().silence, stream.next()).await {
             Ok(Some(Ok(frame))) if frame.is_close() => return End::Client,
             Ok(Some(Ok(frame))) if frame.is_text() || frame.is_binary() => match sink.send(frame).await {
                 Ok(()) => {}

@@ -89,7 +89,7 @@ pub(super) async fn response(
 }
 
 async fn snapshot(camera: &Name, width: Option<u32>, context: &Context) -> Response {
-    match timeout(context.limits.picture, context.site.stills.snapshot(camera, width)).await {
+    match timeout(context.limits().picture, context.site.stills.snapshot(camera, width)).await {
         Ok(Ok(picture)) => respond(StatusCode::OK, "image/jpeg", bytes(&picture)),
         Ok(Err(why)) => unavailable(format!("no picture of {camera}: {why}")),
         Err(_) => late(camera, context),
@@ -102,7 +102,7 @@ async fn stream(camera: &Name, fps: u32, life: Life, context: Arc<Context>) -> R
         Err(why) => return unavailable(format!("no pictures of {camera}: {why}")),
     };
     // The first one decides between pictures and a reason.
-    let first = match timeout(context.limits.picture, pictures.next()).await {
+    let first = match timeout(context.limits().picture, pictures.next()).await {
         Ok(Some(first)) => first,
         Ok(None) => return unavailable(format!("no pictures of {camera}: they cannot be made now")),
         Err(_) => return late(camera, &context),

@@ -24,6 +24,7 @@ pub(super) use self::handshake::{Failure, Opened, open, redirect};
 use self::self_signed::SelfSigned;
 use self::validity::Validity;
 use crate::config::settings::{SecretFile, Tls as Settings};
+use crate::events;
 
 /// Largest PEM file, in bytes. A chain of five has 10 kB.
 const MAX_PEM: u64 = 1024 * 1024;
@@ -33,13 +34,23 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// The certificate in use, for all listening sockets. Connections keep the one they began with.
 pub struct Tls {
-    source: Source,
-    current: RwLock<Arc<Identity>>,
+    /// Where a certificate of our own is kept, best first, and the addresses that it names.
+    own: Arc<SelfSigned>,
+    current: RwLock<Current>,
 }
+
+#[derive(Clone)]
+struct Current {
+    source: Arc<Source>,
+    identity: Arc<Identity>,
+}
+
+/// A certificate that was read and is not in use yet.
+pub struct Prepared(Current);
 
 enum Source {
     Files { certificate: SecretFile, key: SecretFile },
-    SelfSigned(SelfSigned),
+    SelfSigned(Arc<SelfSigned>),
 }
 
 /// A certificate with its key, ready for use.
@@ -70,13 +81,10 @@ impl Tls {
         addresses: Vec<IpAddr>,
         directories: Vec<PathBuf>,
     ) -> Result<Self, TlsError> {
-        let source = match settings.clone() {
-            Settings::Files { certificate, key } => Source::Files { certificate, key },
-            Settings::SelfSigned => Source::SelfSigned(SelfSigned::new(directories, addresses)),
-        };
-        let identity = source.load()?;
-        identity.announce(&source);
-        Ok(Self { source, current: RwLock::new(Arc::new(identity)) })
+        let own = Arc::new(SelfSigned::new(directories, addresses));
+        let current = Current::read(settings, &own)?;
+        current.announce();
+        Ok(Self { own, current: RwLock::new(current) })
     }
 
     /// Reads the files again; new connections see what is in them, running ones go on. Blocks on the disk.
@@ -84,17 +92,32 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]; then nothing has changed.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let identity = self.source.load()?;
-        identity.announce(&self.source);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(identity);
+        let source = self.in_use().source;
+        let identity = Arc::new(source.load()?);
+        self.change(Prepared(Current { source, identity }));
         Ok(())
+    }
+
+    /// Reads the certificate of other settings, to be exchanged for the one in use. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Tls::open`].
+    pub fn prepare(&self, settings: &Settings) -> Result<Prepared, TlsError> {
+        Current::read(settings, &self.own).map(Prepared)
+    }
+
+    /// Shows this certificate to new connections; running ones go on.
+    pub fn change(&self, Prepared(current): Prepared) {
+        current.announce();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     /// Renews a self-signed certificate before it runs out, for as long as this future is polled.
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
             sleep(LOOK).await;
-            if matches!(self.source, Source::SelfSigned(_)) && self.current().is_due() {
+            let current = self.in_use();
+            if matches!(*current.source, Source::SelfSigned(_)) && current.identity.is_due() {
                 let tls = Arc::clone(&self);
                 if let Ok(Err(error)) = tokio::task::spawn_blocking(move || tls.reload()).await {
                     log::error!("{error}; {}", error.hint());
@@ -120,13 +143,38 @@ impl Tls {
     }
 
     fn current(&self) -> Arc<Identity> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        self.in_use().identity
+    }
+
+    fn in_use(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Prepared").field(&self.0.identity.fingerprint).finish()
+    }
+}
+
+impl Current {
+    fn read(settings: &Settings, own: &Arc<SelfSigned>) -> Result<Self, TlsError> {
+        let source = match settings.clone() {
+            Settings::Files { certificate, key } => Source::Files { certificate, key },
+            Settings::SelfSigned => Source::SelfSigned(Arc::clone(own)),
+        };
+        let identity = Arc::new(source.load()?);
+        Ok(Self { source: Arc::new(source), identity })
+    }
+
+    fn announce(&self) {
+        self.identity.announce(&self.source);
     }
 }
 
@@ -194,13 +242,19 @@ impl Identity {
             ),
         }
         match self.validity {
-            None => log::warn!("TLS: the dates of the certificate cannot be read"),
+            None => {
+                log::warn!(message_id = events::CERTIFICATE_DATES; "TLS: the dates of the certificate cannot be read")
+            }
             Some(Validity { from, .. }) if from > now() => log::warn!(
+                message_id = events::CERTIFICATE_DATES;
                 "TLS: the certificate is not valid before {}; is the clock of this box right?",
                 validity::date(from)
             ),
             Some(Validity { until, .. }) if until < now() => {
-                log::warn!("TLS: the certificate expired on {}; browsers refuse it", validity::date(until));
+                log::warn!(
+                    message_id = events::CERTIFICATE_DATES;
+                    "TLS: the certificate expired on {}; browsers refuse it", validity::date(until)
+                );
             }
             Some(_) => {}
         }

@@ -38,6 +38,8 @@ pub(super) enum End {
     Forgotten,
     /// We join again, so that everybody builds their connections anew.
     Rebuild,
+    /// We come back for our seat under another title.
+    Retitled,
 }
 
 impl End {
@@ -52,7 +54,7 @@ impl End {
             Self::Refused(..) => "refused",
             Self::Broken(_) => "broken",
             Self::Silent => "silent",
-            Self::Rebuild => "rebuild",
+            Self::Rebuild | Self::Retitled => "rebuild",
             _ => "forgotten",
         }
     }
@@ -60,7 +62,7 @@ impl End {
     /// Whether trying again soon may help.
     pub(super) fn hope(&self) -> Hope {
         match self {
-            Self::Rebuild => Hope::Sure,
+            Self::Rebuild | Self::Retitled => Hope::Sure,
             _ if self.is_taken() => Hope::Taken,
             Self::NotOpened(error) if error.is_lasting() => Hope::Little,
             Self::Refused(..) | Self::Closed(REFUSED, _) => Hope::Little,
@@ -106,6 +108,7 @@ impl fmt::Display for End {
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
             Self::Silent => f.write_str("that server does not answer"),
             Self::Forgotten => f.write_str("that server has lost it from the room"),
+            Self::Retitled => f.write_str("its title changed"),
             Self::Rebuild => f.write_str(
                 "a viewer's connection cannot be saved, and that server has new ones made only when somebody joins",
             ),
@@ -133,6 +136,7 @@ mod tests {
             (End::Silent, "silent", Hope::Good),
             (End::Forgotten, "forgotten", Hope::Good),
             (End::Rebuild, "rebuild", Hope::Sure),
+            (End::Retitled, "rebuild", Hope::Sure),
             (End::NotOpened(DialError::Untrusted("x".into())), "handshake", Hope::Little),
         ] {
             assert_eq!((end.label(), end.hope()), (label, hope), "{end:?}");

@@ -178,6 +178,7 @@ impl<'a> Talk<'a> {
                     self.check()?;
                 }
                 () = self.torn.wake.notified(), if !is_portald => {}
+                () = self.way.title.changed.notified(), if is_portald => return Err(End::Retitled),
                 () = sleep_until(rebuild_due.unwrap_or_else(Instant::now)), if !is_portald && self.torn.all.load(Relaxed) => {
                     return Err(End::Rebuild);
                 }

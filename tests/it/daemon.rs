@@ -50,14 +50,33 @@ impl Daemon {
         Self::start_as(tables, &[], answer).await
     }
 
+    /// The same, with more variables in its environment.
+    pub(crate) async fn start_in(tables: &str, environment: &[(&str, String)]) -> Self {
+        Self::start_by(tables, &[], 200, &[], environment).await
+    }
+
     async fn start_as(tables: &str, arguments: &[&str], answer: u16) -> Self {
+        Self::start_by(tables, arguments, answer, &[], &[]).await
+    }
+
+    /// Through another program, if `through` names one with its arguments.
+    pub(crate) async fn start_by(
+        tables: &str,
+        arguments: &[&str],
+        answer: u16,
+        through: &[&str],
+        environment: &[(&str, String)],
+    ) -> Self {
         let port = free_port();
         let directory = std::env::temp_dir().join(format!("portald-it-{}-{port}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let config = directory.join("portald.toml");
-        fs::write(&config, format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{tables}")).unwrap();
+        fs::write(&config, configuration(port, tables)).unwrap();
         let log = fs::File::create(directory.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_portald"))
+        let program = [through, &[env!("CARGO_BIN_EXE_portald")]].concat();
+        let child = Command::new(program[0])
+            .args(&program[1..])
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .args(["run", "--config"])
             .arg(&config)
             .args(arguments)
@@ -173,6 +192,19 @@ impl Daemon {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
+    /// Gives it other tables, and SIGHUP; returns what it says of them.
+    pub(crate) async fn reload(&mut self, tables: &str) -> String {
+        fs::write(self.directory.join("portald.toml"), configuration(self.port, tables)).unwrap();
+        let before = self.log().len();
+        let said = |daemon: &Self| {
+            let lines = daemon.log().split_off(before);
+            lines.lines().find(|line| line.contains(" SIGHUP: ")).map(str::to_owned)
+        };
+        self.signal("HUP");
+        self.wait_for("a word about the reload", async |daemon: &Self| said(daemon).is_some()).await;
+        said(self).unwrap()
+    }
+
     /// Sends it a signal, such as `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
@@ -202,6 +234,10 @@ impl Drop for Daemon {
             let _ = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+fn configuration(port: u16, tables: &str) -> String {
+    format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{tables}")
 }
 
 /// A port that nobody had a moment ago.

@@ -6,6 +6,7 @@
 #[cfg(feature = "media")]
 mod abuse;
 mod access;
+mod catalog;
 #[cfg(feature = "media")]
 mod churn;
 mod config;
@@ -16,6 +17,8 @@ mod daemon;
 mod encoders;
 mod example;
 mod http;
+#[cfg(feature = "media")]
+mod journal;
 mod login;
 #[cfg(feature = "media")]
 mod media;
@@ -24,6 +27,8 @@ mod pictures;
 #[cfg(feature = "media")]
 mod quality;
 mod regressions;
+#[cfg(feature = "media")]
+mod reload;
 mod remote;
 mod rooms;
 #[cfg(feature = "media")]
@@ -33,6 +38,8 @@ mod site;
 mod stills;
 mod tidy;
 mod tls;
+#[cfg(feature = "media")]
+mod supervision;
 #[cfg(feature = "media")]
 mod turn;
 #[cfg(feature = "media")]

@@ -66,7 +66,7 @@ impl Steered for Shared {
         match (before.enabled, now.enabled) {
             (true, false) => {
                 self.enabled.store(false, Ordering::Release);
-                let or_else = if self.settings.enabled { ", or a restart of portald," } else { "" };
+                let or_else = if self.settings().enabled { ", or a restart of portald," } else { "" };
                 let reason = format!(
                     "switched off by the administrator; next: PATCH /api/cameras/{camera} with {{\"enabled\":true}}{or_else} \
                      switches it on"
@@ -89,6 +89,17 @@ impl Shared {
     /// Whether it is switched on.
     pub(in crate::media) fn is_enabled(&self) -> bool {
         self.enabled.load(Ordering::Acquire)
+    }
+
+    /// Goes on with the bit rates of a configuration that was read anew.
+    pub(super) fn forget_changes(&self, settings: &settings::Camera) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let wishes = {
+            let mut inner = self.lock();
+            inner.wishes = Wishes { enabled: inner.wishes.enabled, ..Wishes::from(settings) };
+            inner.wishes
+        };
+        self.cameras.update(self.name(), |status| status.wishes = wishes);
     }
 
     /// The bit rate that is wished for now, in kbit/s.

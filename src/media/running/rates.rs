@@ -18,7 +18,7 @@ impl Running {
                 continue;
             }
             let framerate = recipe.framerate.unwrap_or(self.planned.framerate);
-            let interval = self.shared.settings.keyframe_interval;
+            let interval = self.shared.settings().keyframe_interval;
             let values = Values::new()
                 .picture(recipe.width, recipe.height, framerate)
                 .encoding(wished, interval, framerate)

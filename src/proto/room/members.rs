@@ -115,6 +115,16 @@ impl Room {
         Some(before)
     }
 
+    /// A member is called otherwise.
+    pub(super) fn retitle(&mut self, id: &MemberId, title: String, numbers: &mut Numbers) -> Vec<Output> {
+        let changed = self.get_mut(id).is_some_and(|seat| seat.retitle(title));
+        if changed {
+            let audience = self.seen_by(id);
+            self.changed.extend(audience.into_iter().map(|(_, id)| id));
+        }
+        self.settle(numbers)
+    }
+
     /// What a member that came back through `conn` missed, but for what belongs to a connection that is no more:
     /// an offer of the old session would be taken for one of the new.
     pub(super) fn replay(

@@ -71,6 +71,14 @@ impl Seat {
         taken
     }
 
+    /// Its holder is called otherwise; whether that is another title than before.
+    pub(super) fn retitle(&mut self, title: String) -> bool {
+        let title = Some(cut(title));
+        let changed = self.title != title;
+        self.title = title;
+        changed
+    }
+
     /// Who has the seat.
     pub(super) fn holder(&self) -> &Holder {
         &self.holder

@@ -28,6 +28,12 @@ impl Attempts {
         Self { per_minute, every, full_at: HashMap::new(), forgotten: 0 }
     }
 
+    /// Allows so many a minute from now on; 0 is taken as 1.
+    pub(in crate::server) fn keep_to(&mut self, per_minute: u32) {
+        self.per_minute = per_minute.max(1);
+        self.every = Duration::from_secs(60) / self.per_minute;
+    }
+
     /// How long `address` must wait before its next attempt; `None` when it may make one now.
     pub(in crate::server) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let full_at = *self.full_at.get(&household(address))?;
@@ -99,6 +105,10 @@ mod tests {
         let mut attempts = Attempts::new(1);
         attempts.note("2001:db8::1".parse().unwrap(), now);
         assert!(attempts.wait("2001:db8::ffff:2".parse().unwrap(), now).is_some());
+        attempts.keep_to(2);
+        let wait = attempts.wait("2001:db8::1".parse().unwrap(), now);
+        assert_eq!(wait, Some(Duration::from_secs(30)), "what was used up comes back faster");
+        attempts.keep_to(1);
         assert_eq!(attempts.wait("2001:db8:0:1::1".parse().unwrap(), now), None);
     }
 

@@ -57,7 +57,7 @@ impl Access {
         headers: &HeaderMap,
         connects: bool,
     ) -> Result<Visit, Refusal> {
-        let policy = &self.policy;
+        let policy = self.policy();
         let client =
             Client::of(peer.address, peer.secure, headers, &policy.trusted_proxies).map_err(bad_proxy)?;
         if !policy.networks.contains(client.address) {
@@ -96,18 +96,18 @@ impl Access {
     fn is_ours(&self, host: &Host) -> bool {
         let listed = |name: &String| matches!(host, Host::Name(asked) if asked == name);
         host.cannot_be_rebound()
-            || self.policy.hosts.iter().any(listed)
+            || self.policy().hosts.iter().any(listed)
             || self.own_name.as_ref() == Some(host)
     }
 
     fn standing(&self, value: &HeaderValue, host: Option<&(Host, Option<u16>)>, client: &Client) -> Standing {
-        let parsed = value.to_str().ok().and_then(Origin::parse);
+        let (policy, parsed) = (self.policy(), value.to_str().ok().and_then(Origin::parse));
         if parsed.as_ref().is_some_and(|origin| is_same(origin, host, client)) {
             return Standing::Own;
         }
-        let reads = parsed.as_ref().is_some_and(|origin| self.policy.cors.contains(origin));
+        let reads = parsed.as_ref().is_some_and(|origin| policy.cors.contains(origin));
         // `null`, the origin of files and sandboxed frames, is everybody's: only who lets in all lets it in.
-        match parsed.as_ref().map_or(self.policy.origins.any, |origin| self.policy.origins.contains(origin)) {
+        match parsed.as_ref().map_or(policy.origins.any, |origin| policy.origins.contains(origin)) {
             true => Standing::Welcome { reads },
             false if reads => Standing::Reader,
             false => Standing::Foreign,
@@ -259,7 +259,7 @@ mod tests {
             hosts: vec!["cams.example.org".into()],
             ..config::Access::default()
         };
-        let access = Access { policy, ..Access::default() };
+        let access = Access::open(&policy, &[]).unwrap();
         let own = [
             ("host", "127.0.0.1:8080"),
             ("x-forwarded-host", "cams.example.org"),
