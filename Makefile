@@ -12,8 +12,10 @@ NODE_MODULES := tests/browser/node_modules/.package-lock.json tests/relay/node_m
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ_ROOT := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
+# What Prometheus has to say of /metrics and of what stands on it.
+PROMTOOL := target/tools/promtool
 
-.PHONY: help demo build check test test-turn test-vm test-ws fuzz fuzz-min soak bench clean
+.PHONY: help demo build check test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak bench clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +47,14 @@ test-turn: ## pictures through a real TURN server (installs coturn, whose servic
 	$(INSTALL) build run turn
 	cargo test --locked --test it -- --ignored turn::
 
+test-metrics: $(PROMTOOL) ## /metrics, alerts and dashboard, checked with Prometheus' promtool
+	$(INSTALL) build run
+	PROMTOOL=$(abspath $(PROMTOOL)) cargo test --locked --test it -- --ignored metrics::
+
+test-mdns: build ## the wall is found by Avahi (needs root; installs Avahi, whose service Debian starts: for a container)
+	$(INSTALL) mdns
+	tests/mdns/run.sh $(abspath $(BIN))
+
 test-ws: ## the WebSocket conformance suite Autobahn (needs root)
 	$(INSTALL) build ws
 	cargo build --locked --no-default-features --features echo --example ws_echo
@@ -64,6 +74,9 @@ soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
 bench: build $(NODE_MODULES) ## figures as a table, JSON and SVG in benches/out
 	cargo bench --locked --bench wall
 	cargo bench --locked --bench load
+
+$(PROMTOOL): packaging/packages.txt
+	packaging/unpack-program metrics promtool $@
 
 $(CARGO_FUZZ):
 	$(INSTALL) build fuzz

@@ -136,11 +136,12 @@ pub fn between(from: &Settings, to: &Settings) -> Changes {
 /// Sockets are bound once, pages in use know the path, and a port speaks TLS or does not.
 fn for_a_restart(from: &Server, to: &Server) -> Vec<&'static str> {
     // A new key of [server] has to be thought about here.
-    let Server { listen, path, tls } = to;
+    let Server { listen, path, tls, mdns } = to;
     let encrypts = |tls: &Option<Tls>| tls.is_some();
     let keys = [
         (from.listen != *listen, "listen in [server]"),
         (from.path != *path, "path in [server]"),
+        (from.mdns != *mdns, "mdns in [server]"),
         (encrypts(&from.tls) != encrypts(tls), "[server.tls], which switches encryption on or off"),
     ];
     keys.into_iter().filter(|(changed, _)| *changed).map(|(_, key)| key).collect()
@@ -244,11 +245,11 @@ mod tests {
     fn what_cannot_change_is_named_and_changes_nothing_else() {
         let changes = between(
             &settings(""),
-            &settings("[server]\nlisten = \"[::]:9\"\npath = \"/x\"\n[server.tls]\nself_signed = true\n"),
+            &settings("[server]\nlisten = \"[::]:9\"\npath = \"/x\"\nmdns = false\n[server.tls]\nself_signed = true\n"),
         );
         assert_eq!(changes.actions, []);
-        assert_eq!(changes.restart.len(), 3);
-        assert!(changes.restart[2].starts_with("[server.tls]"));
+        assert_eq!(changes.restart.len(), 4);
+        assert!(changes.restart[3].starts_with("[server.tls]"));
         let tls = |file: &str| {
             settings(&format!("[server.tls]\ncertificate = \"/{file}.pem\"\nkey = \"/{file}.key\"\n"))
         };

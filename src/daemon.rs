@@ -37,7 +37,7 @@ use crate::server::{self, Access, AccessError, ServerError, Site};
 use crate::status::{Cameras, Uplinks};
 use crate::stills::Stills;
 use crate::template::{TemplateError, Templates};
-use crate::{events, report, systemd, watchdog};
+use crate::{events, mdns, report, systemd, watchdog};
 
 /// Where templates are looked for beside the built-in ones; later ones win.
 const TEMPLATE_DIRS: [&str; 2] = ["/usr/share/portald/pipelines", "/etc/portald/pipelines"];
@@ -161,6 +161,7 @@ async fn serve(
     let ice = Arc::new(Ice::new(settings.ice.clone(), Arc::clone(&servers)));
     let timeline = timeline.with_ice(Arc::clone(&ice));
     let listeners = server::bind(&settings.server.listen).await?;
+    let bound: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let warm = {
         let timeline = timeline.clone();
         spawn_blocking(move || peer::warm_up(&timeline))
@@ -217,6 +218,8 @@ async fn serve(
         fleet.found(devices).await;
     }
     announce(fleet.settings());
+    let announced =
+        settings.server.mdns.then(|| mdns::announce(&bound, tls.is_some(), &settings.ice)).flatten();
     let (refused, refusal) = watch::channel(None);
     let reporting = tokio::spawn(report::keep(cameras.clone(), refusal, stopping.clone()));
     systemd::ready();
@@ -246,6 +249,9 @@ async fn serve(
     info!("{why}: ending; a second time ends at once");
     systemd::stopping();
     let _ = stop.send(true);
+    if let Some(announced) = announced {
+        announced.end().await;
+    }
     tokio::select! {
         () = end(fleet, serving) => {}
         _ = terminate.recv() => {}

@@ -53,6 +53,8 @@ pub mod systemd;
 pub mod report;
 pub mod watchdog;
 #[cfg(feature = "media")]
+mod mdns;
+#[cfg(feature = "media")]
 pub mod devices;
 #[cfg(feature = "media")]
 mod found;

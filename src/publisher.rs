@@ -237,6 +237,7 @@ impl Publisher {
             "candidate" => read(payload).map(Inbound::Candidate),
             "quality" => read(payload).map(Inbound::Quality),
             "view" => read(payload).map(Inbound::View),
+            "playback" => read(payload).map(Inbound::Playback),
             _ => return,
         };
         let (camera, room) = (self.camera.name().as_str(), self.room.as_str());

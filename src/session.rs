@@ -24,6 +24,7 @@ use crate::proto::message::{Candidate, ClientMessage, Description, Quality};
 use crate::proto::negotiation::{Codec, IgnoreReason, Input, Limits, LossReason, Negotiation, Output};
 use crate::quality::{Choice, Chooser, View};
 use crate::status::sessions::Tracked;
+use crate::status::viewers::{Listed, Playback};
 use crate::template::Values;
 
 /// Messages from the viewer that may wait. Its candidates and descriptions are a few dozen in all.
@@ -61,6 +62,8 @@ pub enum Inbound {
     Quality(Quality),
     /// How large it shows them.
     View(View),
+    /// How they ran.
+    Playback(Playback),
 }
 
 /// A running session; dropping it ends the session in order.
@@ -137,6 +140,8 @@ struct Media {
     choice: Choice,
     /// Frames it had been given when last looked.
     sent: u64,
+    /// Its figures in the metrics.
+    listed: Listed,
 }
 
 struct Task {
@@ -202,6 +207,16 @@ impl Task {
             Inbound::View(view) => {
                 self.chooser.view(view);
                 self.choose();
+            }
+            Inbound::Playback(playback) => {
+                // What a page says of the connection before this one may come late.
+                let is_ours = playback.session.is_none_or(|session| Some(session) == self.viewer.number);
+                if let Some(media) = self.media.as_ref().filter(|_| is_ours) {
+                    media.listed.update(|figures| {
+                        figures.playback = Some(playback.after(figures.playback.unwrap_or_default()));
+                    });
+                }
+                self.measure(); // so that no more was decoded than sent
             }
         }
     }
@@ -283,7 +298,12 @@ impl Task {
         let source = started.map_err(|_| MediaError::Template("the payloader panicked".into()))??;
         let choice = self.chooser.choose(Instant::now());
         let subscription = self.camera.subscribe(rendition(choice), codec, source);
-        self.media = Some(Media { subscription, codec, choice, sent: 0 });
+        let listed = self.camera.viewers().enter(self.camera.name());
+        if let Some(number) = listed.number() {
+            let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
+            debug!(camera, peer; "camera {camera}: in /metrics {peer} is viewer {number}");
+        }
+        self.media = Some(Media { subscription, codec, choice, sent: 0, listed });
         Ok(())
     }
 
@@ -302,10 +322,17 @@ impl Task {
     }
 
     fn measure(&mut self) {
-        if self.media.is_none() {
-            return;
-        }
-        if let Some(report) = self.peer.report() {
+        let Some(media) = &self.media else { return };
+        let report = self.peer.reports().take();
+        media.listed.update(|figures| {
+            figures.rendition = rendition(media.choice).as_str();
+            figures.codec = media.codec.as_str().to_uppercase();
+            (figures.frames, figures.bytes) = media.subscription.given();
+            figures.lost = self.peer.reports().lost();
+            figures.loss = report.map(|report| report.lost).or(figures.loss);
+            figures.round_trip = report.and_then(|report| report.round_trip).or(figures.round_trip);
+        });
+        if let Some(report) = report {
             self.chooser.report(Instant::now(), report);
         }
         self.choose();

@@ -1,6 +1,8 @@
 //! What the API shows of the cameras: written by whoever runs them, read by the server.
 
+pub mod counts;
 pub mod sessions;
+pub mod viewers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +13,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 
+use self::counts::CameraCounts;
 use self::sessions::Sessions;
+use self::viewers::Viewers;
 use crate::control::Wishes;
 use crate::fault::Kind;
 use crate::proto::ids::Name;
@@ -166,6 +170,9 @@ struct Inner {
     sessions: Sessions,
     /// When whoever looks after a camera last did.
     turns: Mutex<BTreeMap<Name, Instant>>,
+    /// Beside the table: what is counted there is no change of a camera's status.
+    counts: Mutex<BTreeMap<Name, Arc<CameraCounts>>>,
+    viewers: Viewers,
 }
 
 impl Cameras {
@@ -173,14 +180,8 @@ impl Cameras {
     #[must_use]
     pub fn new() -> Self {
         let (changes, _) = watch::channel(0);
-        Self {
-            inner: Arc::new(Inner {
-                table: Mutex::default(),
-                changes,
-                sessions: Sessions::default(),
-                turns: Mutex::default(),
-            }),
-        }
+        let (table, sessions, counts, viewers, turns) = Default::default();
+        Self { inner: Arc::new(Inner { table, changes, sessions, counts, viewers, turns }) }
     }
 
     /// Adds a camera or replaces what is known of it. `since` is kept while the state stays the same, and is
@@ -208,6 +209,7 @@ impl Cameras {
     /// Forgets a camera.
     pub fn remove(&self, name: &Name) {
         self.turns().remove(name);
+        self.counted().remove(name);
         if self.table().remove(name).is_some() {
             self.bump();
         }
@@ -239,6 +241,23 @@ impl Cameras {
         &self.inner.sessions
     }
 
+    /// Those who watch now.
+    #[must_use]
+    pub fn viewers(&self) -> &Viewers {
+        &self.inner.viewers
+    }
+
+    /// From now on `counts` are those of the camera of this name.
+    pub fn count(&self, name: Name, counts: Arc<CameraCounts>) {
+        self.counted().insert(name, counts);
+    }
+
+    /// The counts of each camera that has some.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Name, Arc<CameraCounts>> {
+        self.counted().clone()
+    }
+
     /// One camera.
     #[must_use]
     pub fn get(&self, name: &Name) -> Option<CameraStatus> {
@@ -267,6 +286,10 @@ impl Cameras {
 
     fn turns(&self) -> MutexGuard<'_, BTreeMap<Name, Instant>> {
         self.inner.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, BTreeMap<Name, Arc<CameraCounts>>> {
+        self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<Name, CameraStatus>> {

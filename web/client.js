@@ -171,6 +171,7 @@ export class PortalGun extends Emitter {
     try {
       const portal = new Portal(member, this.#rtc ?? {}, {
         post: (...message) => this.#post(...message),
+        tell: ({ target }, type, payload) => this.state === 'open' && this.signaler.send(type, payload, target.id),
         renew: (...request) => this.#renew(...request),
         debug: (text) => this.emit('debug', text),
       });

@@ -3,6 +3,7 @@
  * @module
  */
 import { Emitter } from './emitter.js';
+import { playback } from './playback.js';
 
 /** Offer to connection takes 0.1 s on a LAN; a connection not up by now never will be. */
 const CONNECT_LIMIT = 10_000;
@@ -16,6 +17,8 @@ const MEDIA_LIMIT = 10_000;
 const AFTER_YOU = { polite: 1_000, impolite: 300 };
 /** ICE often recovers from `disconnected` by itself; this long we let it try. */
 const DISCONNECTED_LIMIT = 5_000;
+/** How often a camera is told how its pictures run (ms): Prometheus asks each 15 s or less often. */
+const PLAYBACK_EVERY = 10_000;
 /** Candidates held back until there is a description they belong to; a browser has about a dozen. */
 const HELD_CANDIDATES = 256;
 
@@ -25,9 +28,10 @@ const HELD_CANDIDATES = 256;
  * @typedef {{ state: string, reason?: string | null, since?: number }} CameraState
  */
 /**
- * What a portal needs of its gun. `renew` returns the milliseconds until it makes sense to ask again.
+ * What a portal needs of its gun. `post` waits for the socket, `tell` does not; `renew` returns the milliseconds until it makes sense to ask again.
  * @typedef {{
  *   post: (portal: Portal, type: string, payload: unknown) => void,
+ *   tell: (portal: Portal, type: string, payload: unknown) => void,
  *   renew: (portal: Portal, why: string) => number,
  *   debug: (text: string) => void,
  * }} Link
@@ -48,6 +52,8 @@ export class Portal extends Emitter {
   #ignoringOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #playback;
   #link;
 
   /**
@@ -102,6 +108,7 @@ export class Portal extends Emitter {
   close() {
     if (this.isClosed) return;
     clearTimeout(this.#deadline);
+    clearInterval(this.#playback);
     this.peer.close();
     this.emit('close');
   }
@@ -216,6 +223,15 @@ export class Portal extends Emitter {
     else if (state === 'disconnected') this.#expect(DISCONNECTED_LIMIT, 'the connection was lost');
     else if (this.#isFine()) clearTimeout(this.#deadline);
     else if (state === 'connected') this.#expect(MEDIA_LIMIT, 'connected, but nothing comes');
+    if (state === 'connected') this.#playback ??= setInterval(() => this.#tellPlayback(), PLAYBACK_EVERY);
+  }
+
+  /** For portald's metrics. A server without sessions is another, and has no use for it. */
+  async #tellPlayback() {
+    const { session } = this.target;
+    if (!this.isCamera || session === undefined || this.isClosed) return;
+    const told = playback(/** @type {any} */ (await this.peer.getStats()));
+    if (told && !this.isClosed) this.#link.tell(this, 'playback', { ...told, session });
   }
 
   #isFine() {

@@ -239,6 +239,25 @@ pub fn host_name() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
+/// The first label of the name that this box's wall has in multicast DNS, under `.local`; it is nobody else's, the host
+/// name being other responders'.
+#[must_use]
+pub fn mdns_label() -> String {
+    label_of(&host_name())
+}
+
+fn label_of(host: &str) -> String {
+    const SUFFIX: &str = "portald";
+    // A label has 63 characters at most (RFC 1035, 2.3.4).
+    const MAX: usize = 63 - SUFFIX.len() - 1;
+    let first = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let plain: String = first.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(MAX).collect();
+    match plain.trim_matches('-') {
+        "" => SUFFIX.to_owned(),
+        host => format!("{host}-{SUFFIX}"),
+    }
+}
+
 /// `[server.tls]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
@@ -308,6 +327,20 @@ impl fmt::Display for SecretFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_is_made_of_any_host_name() {
+        for (host, label) in [
+            ("Pi", "pi-portald"),
+            ("cams.example.org", "cams-portald"),
+            ("my box_ü", "mybox-portald"),
+            ("", "portald"),
+            ("---", "portald"),
+        ] {
+            assert_eq!(label_of(host), label);
+        }
+        assert_eq!(label_of(&"x".repeat(200)).len(), 63);
+    }
 
     #[test]
     fn lan_is_what_no_router_passes_on() {

@@ -37,6 +37,8 @@ pub struct Server {
     pub listen: Option<OneOrMany>,
     /// Path of the WebSocket, from `/`; default `/portal`.
     pub path: Option<String>,
+    /// Announce the wall in the LAN by multicast DNS; default true.
+    pub mdns: Option<bool>,
     /// `[server.tls]`
     pub tls: Tls,
 }

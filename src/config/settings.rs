@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use super::access::{Access, Host, Networks, Origin, Origins, Scheme, SecretFile, Tls, host_name};
+pub use super::access::{
+    Access, Host, Networks, Origin, Origins, Scheme, SecretFile, Tls, host_name, mdns_label,
+};
 pub use super::limits::Limits;
 pub use super::network::{Ice, TurnLogin, Uplink};
 use crate::proto::ids::{Name, RoomMode};
@@ -84,6 +86,8 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// The WebSocket's path; begins with `/`.
     pub path: String,
+    /// Whether it is announced by multicast DNS.
+    pub mdns: bool,
     /// Whether and how connections are encrypted.
     pub tls: Option<Tls>,
 }
@@ -91,7 +95,8 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         // Dual stack: one socket for IPv6 and IPv4.
-        Self { listen: vec![SocketAddr::from(([0u16; 8], 8080))], path: "/portal".into(), tls: None }
+        let listen = vec![SocketAddr::from(([0u16; 8], 8080))];
+        Self { listen, path: "/portal".into(), mdns: true, tls: None }
     }
 }
 

@@ -23,7 +23,9 @@ use crate::control::Wishes;
 use crate::events;
 use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
+use crate::status::counts::{self, CameraCounts};
 use crate::status::sessions::Sessions;
+use crate::status::viewers::Viewers;
 use crate::status::{CameraStatus, Cameras, State};
 use crate::template::Templates;
 
@@ -71,6 +73,8 @@ pub(super) struct Shared {
     /// Held during a change, so that one is whole before the next.
     changing: Mutex<()>,
     pub(super) cameras: Cameras,
+    /// For the metrics.
+    pub(super) counts: Arc<CameraCounts>,
     condition: watch::Sender<Condition>,
     /// What goes to its driver.
     pub(super) calls: Calls,
@@ -133,6 +137,14 @@ impl Camera {
             restarts: Default::default(),
         });
         let fanouts = std::array::from_fn(|_| Fanout::new(Arc::clone(&wake)));
+        let rendition =
+            |((rendition, codec), fanout): ((Rendition, Codec), &Arc<Fanout>)| counts::Rendition {
+                name: rendition.as_str(),
+                codec: codec.as_str().to_uppercase(),
+                counts: Arc::clone(&fanout.counters),
+            };
+        let counts = CameraCounts::new(RENDITIONS.into_iter().zip(&fanouts).map(rendition).collect());
+        cameras.count(settings.name.clone(), Arc::clone(&counts));
         let inner = Mutex::new(Inner {
             device: match &settings.source {
                 Source::V4l2(path) => Some(path.clone()),
@@ -158,6 +170,7 @@ impl Camera {
             enabled: AtomicBool::new(wishes.enabled),
             changing: Mutex::default(),
             cameras,
+            counts,
             condition,
             calls: Calls::default(),
             inner,
@@ -239,6 +252,12 @@ impl Camera {
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         self.shared.cameras.sessions()
+    }
+
+    /// Where its viewers are listed.
+    #[must_use]
+    pub fn viewers(&self) -> &Viewers {
+        self.shared.cameras.viewers()
     }
 
     /// The templates in use.

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use self::inner::{Feed, Inner};
 use self::viewer::Viewer;
 use super::gop::Frame;
+use crate::status::counts::RenditionCounts;
 
 mod inner;
 mod slate;
@@ -43,23 +44,8 @@ pub struct Fanout {
     interest: AtomicUsize,
     /// Told when `interest` leaves or reaches zero.
     wake: Arc<Notify>,
-    /// Counters for the API.
-    pub counters: Counters,
-}
-
-/// What a fan-out did, since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Frames that came from the encoder.
-    pub frames: AtomicU64,
-    /// Key frames among them.
-    pub keyframes: AtomicU64,
-    /// Key frames asked for, after requests were joined.
-    pub requests: AtomicU64,
-    /// Frames not given to viewers that were behind.
-    pub dropped: AtomicU64,
-    /// Frames of the slate, none of which is counted above.
-    pub slates: AtomicU64,
+    /// Counters for the API and the metrics.
+    pub counters: Arc<RenditionCounts>,
 }
 
 /// A viewer's subscription; dropping it leaves.
@@ -90,7 +76,7 @@ impl Fanout {
             inner: Mutex::new(Inner::new()),
             interest: AtomicUsize::new(0),
             wake,
-            counters: Counters::default(),
+            counters: Arc::default(),
         })
     }
 
@@ -199,6 +185,8 @@ impl Fanout {
     pub(crate) fn push(&self, frame: &Frame) {
         let mut inner = self.lock();
         self.counters.frames.fetch_add(1, Ordering::Relaxed);
+        let bytes = u64::try_from(frame.buffer.size()).unwrap_or(0);
+        self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
         if frame.is_key() {
             self.counters.keyframes.fetch_add(1, Ordering::Relaxed);
         }
@@ -291,6 +279,12 @@ impl Subscription {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.viewer.sent.load(Ordering::Relaxed)
+    }
+
+    /// Frames and bytes that the viewer was given, replays of what it had among them.
+    #[must_use]
+    pub fn given(&self) -> (u64, u64) {
+        lock(&self.viewer.state).given
     }
 
     /// When the viewer was given its first frame.

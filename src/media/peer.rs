@@ -24,7 +24,6 @@ use super::reports::{self, Reports};
 use super::{MediaError, Timeline};
 use crate::proto::message::{Description, SdpKind};
 use crate::proto::negotiation::{Codec, Generation, Input, LossReason};
-use crate::quality::Report;
 
 /// How long webrtcbin is left alone after it was told something, before it is stopped. It does what it is told on a
 /// thread of its own, and starts what it adds to itself; when that crosses its being stopped, an ICE source goes on
@@ -260,10 +259,10 @@ impl Peer {
         self.events.lost.load(Ordering::Relaxed)
     }
 
-    /// What the viewer reported of the link since this was last asked.
+    /// What the viewer reported of the link.
     #[must_use]
-    pub fn report(&self) -> Option<Report> {
-        self.reports.take()
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Stops everything. Blocks for 2–90 ms, and for up to 0.7 s when the viewer leaves at once. The request pad is never released: on 1.22 that hangs for ever when no

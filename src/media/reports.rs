@@ -67,6 +67,13 @@ impl Reports {
         Some(Report { lost: lost.min(1.0), round_trip: latest.round_trip })
     }
 
+    /// Packets lost in all, as last reported.
+    pub(crate) fn lost(&self) -> u64 {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = state.latest.or(state.taken);
+        block.map_or(0, |block| u64::try_from(block.lost).unwrap_or(0)) // duplicates make it negative
+    }
+
     /// Learns the SSRC of what flows out of `pad`.
     pub(crate) fn learn(self: &Arc<Self>, pad: &gst::Pad) {
         let reports = Arc::clone(self);
@@ -204,6 +211,7 @@ mod tests {
         let report = reports.take().unwrap();
         assert!((report.lost - 0.25).abs() < 1e-9, "{report:?}");
         assert_eq!(report.round_trip, Some(Duration::from_millis(250)));
+        assert_eq!(reports.lost(), 35);
         assert_eq!(reports.take(), None, "nothing new");
         reports.read(&receiver_report(42, 33, 1200, 0, 0), 98_304);
         assert_eq!(reports.take(), Some(Report { lost: 0.0, round_trip: None }), "what came late after all");

@@ -24,9 +24,11 @@ use crate::fault::Kind;
 use crate::proto::negotiation::Codec;
 use crate::status::{RenditionStatus, State};
 use decoding::Decoding;
+use measure::Measured;
 use opening::open;
 
 mod decoding;
+mod measure;
 mod opening;
 mod rates;
 
@@ -58,6 +60,7 @@ pub(super) struct Running {
     slots: [Slot; 4],
     decoding: Decoding,
     rate: Rate,
+    measured: Measured,
     /// Failed encoders that have not closed yet.
     closing: Arc<AtomicUsize>,
 }
@@ -94,9 +97,9 @@ impl Running {
         let CapturePlan { width, height, framerate: (n, d), reason, .. } = &planned;
         info!(camera; "camera {camera}: capturing {width}x{height} at {n}/{d}: {reason}");
         let (slots, decoding, closing) = Default::default();
-        let rate = Rate::new();
+        let (rate, measured, capture) = (Rate::new(), Measured::new(), Some(capture));
         let mut running =
-            Self { shared, events, outlets, planned, capture: Some(capture), slots, decoding, rate, closing };
+            Self { shared, events, outlets, planned, capture, slots, decoding, rate, measured, closing };
         running.say_what_is_passed_on();
         running.note_look();
         Ok((running, happened))
@@ -325,6 +328,7 @@ impl Running {
 
     /// Shows the renditions in the table.
     pub(super) fn report(&mut self) {
+        self.measure();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         if let Some(bytes) = self.passage().map(|passage| count(&passage.bytes)) {
             self.rate.update(bytes);
@@ -376,6 +380,7 @@ impl Running {
 
     /// Stops everything, each within its limit.
     pub(super) async fn close(mut self) {
+        self.measure_last();
         for slot in &mut self.slots {
             self.shared.cameras.turn(self.shared.name());
             close("the encoder", slot.encoder.take()).await;

@@ -1,18 +1,23 @@
 //! What the server counts, and `/metrics`.
 
-use std::fmt::{Display, Write};
+mod cameras;
+mod page;
+mod process;
+mod viewers;
+
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use self::page::Page;
 use super::Context;
 use super::refusals::Reason;
 use super::socket::End;
 use super::tls::Failure;
-use crate::fault;
 use crate::proto::ids::Kind;
+use crate::status::UplinkStatus;
 use crate::status::sessions::{BUCKETS, STATES, Sessions};
-use crate::status::{RenditionStatus, State, UplinkStatus};
 
 /// Counts since the start. Nothing is decided by them, so their order among each other does not matter.
 #[derive(Debug, Default)]
@@ -80,20 +85,18 @@ pub(super) async fn render(context: &Context) -> String {
     );
     page.line("portald_login_addresses_forgotten_total", &[], context.addresses_forgotten());
 
-    if let Some(tls) = &site.tls {
-        page.head(
-            "portald_tls_handshakes_failed_total",
-            "counter",
-            "Connections on which TLS did not come up, by reason.",
-        );
-        for (kind, count) in Failure::ALL.iter().zip(&counters.handshakes) {
-            page.line("portald_tls_handshakes_failed_total", &[("reason", &kind.label())], load(count));
-        }
-        if let Some(until) = tls.valid_until() {
-            let help = "When the certificate stops being valid, in seconds since 1970.";
-            page.head("portald_tls_certificate_expiry_seconds", "gauge", help);
-            page.line("portald_tls_certificate_expiry_seconds", &[], until);
-        }
+    page.head(
+        "portald_tls_handshakes_failed_total",
+        "counter",
+        "Connections on which TLS did not come up, by reason.",
+    );
+    for (kind, count) in Failure::ALL.iter().zip(&counters.handshakes).filter(|_| site.tls.is_some()) {
+        page.line("portald_tls_handshakes_failed_total", &[("reason", &kind.label())], load(count));
+    }
+    let help = "When the certificate stops being valid, in seconds since 1970.";
+    page.head("portald_tls_certificate_expiry_seconds", "gauge", help);
+    if let Some(until) = site.tls.as_ref().and_then(|tls| tls.valid_until()) {
+        page.line("portald_tls_certificate_expiry_seconds", &[], until);
     }
 
     page.head("portald_sockets_opened_total", "counter", "WebSockets opened.");
@@ -161,45 +164,11 @@ pub(super) async fn render(context: &Context) -> String {
     page.head("portald_mjpeg_readers", "gauge", "Readers of streams of JPEGs now.");
     page.line("portald_mjpeg_readers", &[], site.stills.readers());
 
-    let cameras = site.cameras.list();
-    page.head("portald_camera_state", "gauge", "1 for the state a camera is in, 0 for the others.");
-    for camera in &cameras {
-        for state in State::ALL {
-            let labels: [(&str, &dyn Display); 2] = [("camera", &camera.name), ("state", &state.as_str())];
-            page.line("portald_camera_state", &labels, u8::from(camera.state == state));
-        }
-    }
-    page.head("portald_camera_viewers", "gauge", "Viewers of each camera.");
-    for camera in &cameras {
-        page.line("portald_camera_viewers", &[("camera", &camera.name)], camera.viewers);
-    }
-    for (name, help, count) in [
-        ("portald_rendition_frames_total", "Frames encoded.", (|r| r.frames) as fn(&RenditionStatus) -> u64),
-        ("portald_rendition_dropped_total", "Frames not given to viewers that were behind.", |r| r.dropped),
-        ("portald_rendition_keyframe_requests_total", "Key frames asked for.", |r| r.keyframe_requests),
-    ] {
-        page.head(name, "counter", help);
-        for camera in &cameras {
-            for rendition in &camera.renditions {
-                let labels: [(&str, &dyn Display); 3] =
-                    [("camera", &camera.name), ("rendition", &rendition.name), ("codec", &rendition.codec)];
-                page.line(name, &labels, count(rendition));
-            }
-        }
-    }
+    cameras::write(&mut page, &site.cameras.list(), &site.cameras.counts());
+    viewers::write(&mut page, site.cameras.viewers());
     sessions(&mut page, site.cameras.sessions());
-    page.head(
-        "portald_camera_restarts_total",
-        "counter",
-        "Times a camera, or one of its encoders, failed, by reason.",
-    );
-    for camera in &cameras {
-        for kind in fault::Kind::ALL {
-            let labels: [(&str, &dyn Display); 2] = [("camera", &camera.name), ("reason", &kind.as_str())];
-            page.line("portald_camera_restarts_total", &labels, camera.restarts.of(kind));
-        }
-    }
-    page.text
+    process::write(&mut page);
+    page.into_text()
 }
 
 /// What the sessions between cameras and viewers come to.
@@ -241,17 +210,9 @@ impl UplinkStatus {
     }
 }
 
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
 impl Page {
     /// The ways of our cameras to other servers.
     fn uplinks(&mut self, uplinks: &[Arc<UplinkStatus>]) {
-        if uplinks.is_empty() {
-            return;
-        }
         let name = "portald_uplink_connected";
         self.head(name, "gauge", "Whether a camera has its seat in a room of another server.");
         for uplink in uplinks {
@@ -279,37 +240,11 @@ impl Page {
             self.line(name, &uplink.labels(), uplink.dropped.load(Relaxed));
         }
     }
-
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    /// Label values are names (`a-z0-9-`) and our own words: nothing in them needs escaping.
-    fn line(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: impl Display) {
-        self.text.push_str(name);
-        for (i, (label, text)) in labels.iter().enumerate() {
-            let _ = write!(self.text, "{}{label}=\"{text}\"", if i == 0 { '{' } else { ',' });
-        }
-        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_what_prometheus_reads() {
-        let mut page = Page::default();
-        page.head("a_total", "counter", "Help.");
-        page.line("a_total", &[], 1);
-        page.line("a_total", &[("x", &"1"), ("y", &"z")], 2);
-        assert_eq!(
-            page.text,
-            "# HELP a_total Help.\n# TYPE a_total counter\na_total 1\na_total{x=\"1\",y=\"z\"} 2\n"
-        );
-    }
 
     #[test]
     fn every_end_has_a_label_of_its_own_that_is_counted() {

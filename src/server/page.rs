@@ -27,7 +27,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) const ASSETS: [Asset; 11] = [
+pub(super) const ASSETS: [Asset; 12] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
@@ -37,6 +37,7 @@ pub(super) const ASSETS: [Asset; 11] = [
     shared("/client.js", include_str!("../../web/client.js")),
     shared("/emitter.js", include_str!("../../web/emitter.js")),
     shared("/latency.js", include_str!("../../web/latency.js")),
+    shared("/playback.js", include_str!("../../web/playback.js")),
     shared("/portal.js", include_str!("../../web/portal.js")),
     shared("/signaling.js", include_str!("../../web/signaling.js")),
 ];

@@ -1,8 +1,9 @@
-/** What needs no browser: the layout of the wall, the reading of the strip, and how old a picture is. */
+/** What needs no browser: the layout of the wall, the reading of the strip and of statistics, and how old a picture is. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { bestGrid, commonAspect, gridLine } from '../../web/layout.js';
 import { Latency } from '../../web/latency.js';
+import { playback } from '../../web/playback.js';
 import { age, crc8, decodeStrip } from './strip.mjs';
 
 const WIDE = 16 / 9;
@@ -78,4 +79,15 @@ test('latency is from capture to screen, though the two clocks differ', async ()
   sources[0].captureTimestamp -= 500;
   assert.equal(await shown(2_500, 7), value, 'measured a moment ago');
   assert.ok(await shown(3_100, 7) >= value + 500);
+});
+
+test('of the statistics of a connection only the pictures that came are told', () => {
+  const video = { type: 'inbound-rtp', kind: 'video', framesDecoded: 30, framesDropped: 2, freezeCount: 1, totalFreezesDuration: 0.25099 };
+  const stats = new Map(Object.entries({
+    sound: { ...video, kind: 'audio', framesDecoded: 7 }, sent: { ...video, type: 'outbound-rtp', framesDecoded: 7 }, video,
+  }));
+  assert.deepEqual(playback(stats), { decoded: 30, dropped: 2, freezes: 1, frozen: 0.251 });
+  assert.equal(playback(new Map([['video', { ...video, framesDecoded: 0 }]])), undefined);
+  const few = playback(new Map([['video', { type: 'inbound-rtp', kind: 'video', framesDecoded: 5 }]]));
+  assert.equal(JSON.stringify(few), '{"decoded":5}', 'what a browser does not count is left out');
 });

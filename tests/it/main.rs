@@ -20,6 +20,7 @@ mod http;
 #[cfg(feature = "media")]
 mod journal;
 mod login;
+mod metrics;
 #[cfg(feature = "media")]
 mod media;
 #[cfg(feature = "media")]

@@ -38,6 +38,7 @@ pub(super) fn server(table: file::Server) -> Result<Server> {
         }
         server.path = path;
     }
+    server.mdns = table.mdns.unwrap_or(server.mdns);
     server.tls = tls(table.tls)?;
     Ok(server)
 }

@@ -47,6 +47,8 @@ pub(super) struct ViewerState {
     pub(super) lost: bool,
     /// Time stamp of the last frame it got.
     pub(super) last: gst::ClockTime,
+    /// Frames it got, and their bytes; those it got again count again.
+    pub(super) given: (u64, u64),
     pub(super) gone: bool,
 }
 
@@ -96,6 +98,8 @@ impl ViewerState {
             self.caps = Some(frame.caps.clone());
         }
         self.last = frame.pts();
+        self.given.0 += 1;
+        self.given.1 += u64::try_from(frame.buffer.size()).unwrap_or(0);
         // Refused only while the viewer's pipeline is being taken down.
         let _ = source.push_buffer(frame.buffer.clone());
     }
@@ -114,6 +118,7 @@ impl Viewer {
             replayed: None,
             lost: false,
             last: gst::ClockTime::ZERO,
+            given: (0, 0),
             gone: false,
         };
         Arc::new(Self { source, state: Mutex::new(state), sent: AtomicU64::new(0), first: OnceLock::new() })

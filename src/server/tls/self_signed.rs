@@ -14,7 +14,7 @@ use rcgen::{
 };
 
 use super::{Fault, Identity, now, read_file};
-use crate::config::settings::host_name;
+use crate::config::settings::{host_name, mdns_label};
 
 /// In the state directory: the key and the certificate in one file, so that one renaming exchanges both.
 const FILE: &str = "tls.pem";
@@ -137,6 +137,7 @@ fn names() -> Vec<String> {
         let first = host.split('.').next().unwrap_or_default();
         names.extend([host.clone(), format!("{first}.local")]);
     }
+    names.push(format!("{}.local", mdns_label()));
     names.push("localhost".to_owned());
     names.dedup();
     names
