@@ -245,7 +245,9 @@ mod tests {
     fn what_cannot_change_is_named_and_changes_nothing_else() {
         let changes = between(
             &settings(""),
-            &settings("[server]\nlisten = \"[::]:9\"\npath = \"/x\"\nmdns = false\n[server.tls]\nself_signed = true\n"),
+            &settings(
+                "[server]\nlisten = \"[::]:9\"\npath = \"/x\"\nmdns = false\n[server.tls]\nself_signed = true\n",
+            ),
         );
         assert_eq!(changes.actions, []);
         assert_eq!(changes.restart.len(), 4);

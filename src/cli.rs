@@ -41,8 +41,10 @@ enum Command {
     /// Try an encoder out: for portald itself, which starts it as a child process.
     #[command(hide = true)]
     ProveEncoder,
-    /// Show the cameras and encoders of this box.
+    /// Show the cameras and encoders of this box, and what it can encode at once.
     Devices {
+        #[command(flatten)]
+        config: ConfigFile,
         /// As JSON, for programs.
         #[arg(long)]
         json: bool,
@@ -155,10 +157,16 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
             let verdict = devices::prove(io::stdin().lock()).map_err(Failure::Other)?;
             say(&verdict)
         }
-        Command::Devices { json } => {
+        Command::Devices { config, json } => {
             log::init(if cli.verbose { level } else { LevelFilter::Warn });
             set_environment();
-            say(&devices::list(json).map_err(Failure::Start)?)
+            // What the box has can be seen without a configuration, too.
+            let settings = config::load(config.config.as_deref()).or_else(|error| {
+                warn!("the configuration is left out: {error}; `portald check-config` says more");
+                config::from_bytes(config::DEFAULT_FILE.into(), Vec::new(), [])
+            });
+            let settings = settings.map_err(Failure::CheckConfig)?;
+            say(&devices::list(json, &settings).map_err(Failure::Start)?)
         }
     }
 }

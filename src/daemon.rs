@@ -19,18 +19,18 @@ use tokio::time::timeout;
 use self::cameras::Stage;
 use self::fleet::Fleet;
 use self::reload::Reloader;
-use crate::config::settings::{self as config, Camera, Settings, Source};
+use crate::config::settings::{self as config, Camera, Settings};
 use crate::control::Controls;
 use crate::found::Finder;
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
 use crate::media::encoders::{self, Encoders, Prover};
+use crate::media::forecast;
 use crate::media::ice::Ice;
-use crate::media::plan::{self, CapturePlan, Rendition};
+use crate::media::plan::CapturePlan;
 use crate::media::probe::Device;
 use crate::media::{MediaError, Timeline, peer};
 use crate::places::Places;
-use crate::proto::negotiation::Codec;
 use crate::proto::room::{Limits, Rooms};
 use crate::server::tls::{Tls, TlsError};
 use crate::server::{self, Access, AccessError, ServerError, Site};
@@ -110,20 +110,11 @@ pub(crate) fn encoders(templates: Arc<Templates>) -> Encoders {
 /// Tries the encoders out that the cameras will want, so that the first viewer does not wait for it. A device may give
 /// another size than was asked for; then it is tried when it is known.
 fn foresee<'a>(cameras: impl Iterator<Item = &'a Camera>, encoders: &Arc<Encoders>) {
-    let cameras: Vec<_> = cameras.filter(|camera| camera.enabled).cloned().collect();
+    let enabled = cameras.filter(|camera| camera.enabled);
+    let cameras: Vec<_> = enabled.map(|camera| (camera.clone(), CapturePlan::expected(camera))).collect();
     let encoders = Arc::clone(encoders);
-    drop(spawn_blocking(move || {
-        for camera in cameras {
-            for rendition in [Rendition::Main, Rendition::Sub] {
-                if rendition == Rendition::Main && matches!(camera.source, Source::Rtsp(_)) {
-                    continue; // most are passed on as they are
-                }
-                // What cannot be encoded is said when somebody watches.
-                let _ =
-                    plan::encoding(&camera, &CapturePlan::wished(&camera), rendition, Codec::H264, &encoders);
-            }
-        }
-    }));
+    // What cannot be encoded is said when somebody watches.
+    drop(spawn_blocking(move || drop(forecast::all_watched(&cameras, &encoders))));
 }
 
 /// Runs until SIGTERM or SIGINT. A second one ends the process at once. SIGHUP reads the configuration again, which is in
@@ -177,7 +168,7 @@ async fn serve(
     let cameras = Cameras::new();
     let places = Places::new(settings.limits.sessions, settings.limits.sessions_per_camera);
     let (stop, stopping) = watch::channel(false);
-    let encoders = Arc::new(encoders(templates));
+    let encoders = Arc::new(encoders(templates).sharing(settings.limits.encoding_cpu));
     foresee(settings.cameras.iter(), &encoders);
     let (uplinks, stills, controls) = (Uplinks::default(), Stills::default(), Controls::default());
     let (tell_switched_on, mut switched_on) = mpsc::channel(SWITCHED_ON);

@@ -8,13 +8,17 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::Wish;
+use crate::config::settings::{Camera, Settings, Source};
 use crate::daemon::{self, StartError};
 use crate::media::encode::Recipe;
 use crate::media::encoders::Encoders;
-use crate::media::probe::{self, Device};
+use crate::media::forecast::{self, Forecast, Outlook, PoolUse};
+use crate::media::plan::{self, CapturePlan};
+use crate::media::probe::{self, Device, Sensor};
 use crate::media::proof::{self, Job, Verdict};
 use crate::media::{Timeline, has_element};
 use crate::modes;
+use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
 use crate::template::{Template, Values};
 
@@ -22,7 +26,11 @@ use crate::template::{Template, Values};
 #[derive(Debug, Serialize)]
 struct Found {
     cameras: Vec<CameraFound>,
+    /// Cameras of libcamera.
+    libcamera: Vec<Sensor>,
     encoders: Vec<EncoderFound>,
+    /// What the configured cameras would be, or those found, if all were watched at once.
+    all_watched: Forecast,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,25 +56,46 @@ struct EncoderFound {
     pipeline: String,
 }
 
-/// The listing as text. Opens each camera for a moment.
+/// The listing as text, with what the cameras of `settings` would be. Opens each camera for a moment.
 ///
 /// # Errors
 /// [`StartError`] when GStreamer or a template is at fault.
-pub fn list(json: bool) -> Result<String, StartError> {
+pub fn list(json: bool, settings: &Settings) -> Result<String, StartError> {
     Timeline::start()?;
-    let known = daemon::encoders(Arc::new(daemon::templates()?));
+    let known = daemon::encoders(Arc::new(daemon::templates()?)).sharing(settings.limits.encoding_cpu);
     let codecs = [Codec::H264, Codec::Vp8].into_iter();
     let all = codecs
         .flat_map(|codec| known.templates().encoders(codec.as_str()).into_iter().map(move |e| (codec, e)));
     let encoders = all.map(|(codec, template)| encoder(codec, template, &known)).collect();
     let choice = |device: &Device| Some(modes::choose(&device.modes, &Wish::default(), true)?.reason);
     let found = probe::devices().into_iter();
-    let cameras = found.map(|device| CameraFound { choice: choice(&device), device }).collect();
-    let found = Found { cameras, encoders };
+    let cameras: Vec<_> = found.map(|device| CameraFound { choice: choice(&device), device }).collect();
+    let all_watched = outlook(settings, &cameras, &known);
+    let found = Found { cameras, libcamera: probe::sensors(), encoders, all_watched };
     if json {
         return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
     }
     Ok(in_words(&found))
+}
+
+/// What the configured cameras would be, or else those that were found.
+fn outlook(settings: &Settings, found: &[CameraFound], known: &Encoders) -> Forecast {
+    let mut cameras: Vec<_> = settings.cameras.iter().filter(|camera| camera.enabled).cloned().collect();
+    if settings.cameras.is_empty() {
+        let named = found.iter().filter_map(|CameraFound { device, .. }| {
+            let source = Source::V4l2(device.path.clone());
+            Some(settings.found_camera(Name::new(device.name.clone()).ok()?, source))
+        });
+        cameras.extend(named);
+    }
+    known.admission().order(cameras.iter().map(|camera| camera.name.clone()));
+    // A device that is in use, or away, is taken for what is asked of it; cameras in the network are not asked.
+    let captured = |camera: Camera| {
+        let asked = matches!(camera.source, Source::V4l2(_)).then(|| plan::capture(&camera, known).ok());
+        let captured = asked.flatten().unwrap_or_else(|| CapturePlan::expected(&camera));
+        (camera, captured)
+    };
+    forecast::all_watched(&cameras.into_iter().map(captured).collect::<Vec<_>>(), known)
 }
 
 /// Tries the encoder out that `input` describes, in this process; returns the verdict as JSON.
@@ -84,7 +113,7 @@ fn encoder(codec: Codec, template: &Template, known: &Encoders) -> EncoderFound 
     let values = Values::new()
         .picture(size.0, size.1, rate)
         .encoding(2000, Duration::from_secs(2), rate)
-        .with("threads", crate::media::plan::threads());
+        .with("threads", plan::threads());
     let present = has_element(&template.element);
     let (pipeline, trial) = match Recipe::of(template, &values, size, None, 2000) {
         Ok(recipe) => {
@@ -107,8 +136,8 @@ fn encoder(codec: Codec, template: &Template, known: &Encoders) -> EncoderFound 
 
 fn in_words(found: &Found) -> String {
     let mut text = String::new();
-    if found.cameras.is_empty() {
-        text.push_str("no V4L2 camera found (a test camera is always there: source = \"test\")\n");
+    if found.cameras.is_empty() && found.libcamera.is_empty() {
+        text.push_str("no camera found (a test camera is always there: source = \"test\")\n");
     }
     for CameraFound { device, choice } in &found.cameras {
         let Device { name, title, path, node, modes } = device;
@@ -117,6 +146,12 @@ fn in_words(found: &Found) -> String {
         if let Some(choice) = choice {
             let _ = writeln!(text, "  takes {choice}");
         }
+        for mode in modes {
+            let _ = writeln!(text, "  {mode}");
+        }
+    }
+    for Sensor { name, modes } in &found.libcamera {
+        let _ = writeln!(text, "camera of libcamera\n  source = \"libcamera:{name}\"");
         for mode in modes {
             let _ = writeln!(text, "  {mode}");
         }
@@ -130,6 +165,26 @@ fn in_words(found: &Found) -> String {
         };
         let EncoderFound { name, codec, rank, about, pipeline, .. } = encoder;
         let _ = writeln!(text, "encoder {name} ({codec}, rank {rank}): {state}\n  {about}\n  {pipeline}");
+    }
+    text.push_str(&forecast_in_words(&found.all_watched));
+    text
+}
+
+fn forecast_in_words(forecast: &Forecast) -> String {
+    let mut text = String::new();
+    if !forecast.renditions.is_empty() {
+        text.push_str("if all cameras were watched at once, full and small:\n");
+    }
+    for PoolUse { pool, wished, used } in &forecast.pools {
+        // A chip's figure is in luma samples a second, the CPU's in cores.
+        let scale = if pool.holds > 1e6 { 1e6 } else { 1.0 };
+        let (wished, used) = (wished / scale, used / scale);
+        let _ = writeln!(text, "  of {}: {wished:.1} wished for, {used:.1} used", pool.about);
+    }
+    for Outlook { camera, rendition, encoder, picture, degraded } in &forecast.renditions {
+        let by = encoder.as_deref().map(|encoder| format!(" by {encoder}")).unwrap_or_default();
+        let degraded = degraded.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let _ = writeln!(text, "  {camera} {rendition}: {}{by}{degraded}", picture.in_words());
     }
     text
 }

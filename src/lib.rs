@@ -24,6 +24,8 @@ pub mod proto;
 pub mod config;
 pub mod changes;
 pub mod modes;
+pub mod budget;
+pub mod usb;
 pub mod template;
 pub mod hub;
 pub mod fault;

@@ -79,6 +79,21 @@ pub struct Choice {
     pub reason: String,
 }
 
+impl Choice {
+    /// The mode without the reason.
+    #[must_use]
+    pub fn mode(&self) -> (&Format, u32, u32, (u32, u32)) {
+        (&self.format, self.width, self.height, self.framerate)
+    }
+
+    /// The mode, as people write it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let framerates = Rates::List(vec![self.framerate]);
+        Mode { format: self.format.clone(), width: self.width, height: self.height, framerates }.to_string()
+    }
+}
+
 /// Sizes that a device offers in steps rather than one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeRange {

@@ -92,6 +92,11 @@ impl Chooser {
         Self { main, sub, wish, view, link, chosen: None, changed: None }
     }
 
+    /// The pictures have these sizes from now on.
+    pub fn sizes(&mut self, main: (u32, u32), sub: (u32, u32)) {
+        (self.main, self.sub) = (main, sub);
+    }
+
     /// The viewer asks for a rendition, or leaves it to us.
     pub fn wish(&mut self, wish: Quality) {
         self.wish = wish;
@@ -312,6 +317,16 @@ mod tests {
             self.now += HOLD;
             self.choose()
         }
+    }
+
+    #[test]
+    fn the_sizes_that_count_are_those_that_are_captured() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.view(1000, 300), Choice::Sub, "16:9 is 533 wide in there");
+        rig.chooser.sizes((640, 480), (320, 240));
+        assert_eq!(rig.view(1000, 300), Choice::Main, "4:3 is 400 wide, and the small picture 320");
+        rig.chooser.sizes(MAIN, SUB);
+        assert_eq!(rig.view(1000, 300), Choice::Sub);
     }
 
     #[test]

@@ -102,13 +102,10 @@ async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc:
     };
     let peer = Arc::new(peer);
     let negotiation = Negotiation::new(viewer.tag, Limits::default());
-    let settings = camera.settings();
-    let (width, height, framerate) =
-        (settings.wish.width, settings.wish.height, (settings.wish.framerate, 1));
-    let (sub_width, sub_height, _) = settings.sub.picture(width, height, framerate);
+    let [main, sub] = camera.sizes();
     let task = Task {
         glare: Glare::new(Instant::now(), viewer.offers.clone()),
-        chooser: Chooser::new((width, height), (sub_width, sub_height)),
+        chooser: Chooser::new(main, sub),
         camera,
         viewer,
         link,
@@ -296,7 +293,7 @@ impl Task {
         let peer = Arc::clone(&self.peer);
         let started = spawn_blocking(move || peer.start_media(codec, payload_type, &launch)).await;
         let source = started.map_err(|_| MediaError::Template("the payloader panicked".into()))??;
-        let choice = self.chooser.choose(Instant::now());
+        let choice = self.suitable();
         let subscription = self.camera.subscribe(rendition(choice), codec, source);
         let listed = self.camera.viewers().enter(self.camera.name());
         if let Some(number) = listed.number() {
@@ -307,10 +304,20 @@ impl Task {
         Ok(())
     }
 
+    /// By the sizes that are captured, which may not be those of the configuration.
+    fn suitable(&mut self) -> Choice {
+        let [main, sub] = self.camera.sizes();
+        self.chooser.sizes(main, sub);
+        self.chooser.choose(Instant::now())
+    }
+
     /// Gives the viewer the rendition that suits it now.
     fn choose(&mut self) {
+        if self.media.is_none() {
+            return;
+        }
+        let choice = self.suitable();
         let Some(media) = &mut self.media else { return };
-        let choice = self.chooser.choose(Instant::now());
         if choice == std::mem::replace(&mut media.choice, choice) {
             return;
         }

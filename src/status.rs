@@ -135,6 +135,8 @@ pub struct RenditionStatus {
     pub encoder: String,
     /// Why it is made this way, where that needs saying.
     pub reason: Option<String>,
+    /// Why it is smaller or slower than wished for.
+    pub degraded: Option<String>,
     /// In pixels.
     pub width: u32,
     /// In pixels.

@@ -26,7 +26,8 @@ const MAX_FILE: u64 = 64 * 1024;
 /// The codecs a browser can be sent, as headers name them.
 pub const CODECS: [&str; 2] = ["h264", "vp8"];
 /// The headers a template may have.
-const HEADERS: [&str; 7] = ["about", "element", "package", "codec", "rank", "set-bitrate", "force-keyframe"];
+const HEADERS: [&str; 8] =
+    ["about", "element", "package", "codec", "rank", "budget", "set-bitrate", "force-keyframe"];
 
 /// The files compiled in.
 const BUILT_IN: [(Kind, &str, &str); 24] = [
@@ -175,6 +176,8 @@ pub struct Template {
     pub codec: Option<String>,
     /// The greatest is tried first; 0 means only when named in the configuration.
     pub rank: u32,
+    /// Luma samples a second that an encoder of this kind encodes in all, whoever uses it; none: nobody said.
+    pub budget: Option<u64>,
     /// The launch line on one line, its placeholders not yet filled in.
     pub launch: String,
     /// How a running encoder is given another bit rate, its placeholders not yet filled in; none: it is started again.
@@ -216,6 +219,13 @@ impl Template {
             None if matches!(kind, Kind::Encoder | Kind::Decoder) => return Err(missing("rank")),
             None => 0,
         };
+        let budget = match headers.remove("budget") {
+            Some((line, found)) => match found.parse() {
+                Ok(budget) if kind == Kind::Encoder && budget > 0 => Some(budget),
+                _ => return Err(fail(line, Problem::Budget { found })),
+            },
+            None => None,
+        };
         let package = headers.remove("package").map(|(_, package)| package);
         let mut setting = |header, any_of| match headers.remove(header) {
             Some((line, _)) if kind != Kind::Encoder => Err(fail(line, Problem::EncodersOnly { header })),
@@ -234,6 +244,7 @@ impl Template {
             package,
             codec,
             rank,
+            budget,
             launch,
             set_bitrate,
             force_keyframe,

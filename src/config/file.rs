@@ -105,6 +105,8 @@ pub struct Limits {
     pub login: Option<i64>,
     /// Wrong passwords of one address a minute.
     pub logins_per_minute: Option<i64>,
+    /// What encoding may take of all cores, in percent.
+    pub encoding_cpu: Option<i64>,
 }
 
 /// `[ice]`

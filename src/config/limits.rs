@@ -1,4 +1,4 @@
-//! What clients may cost: the settings of `[limits]`.
+//! What clients and encoding may cost: the settings of `[limits]`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Limits {
     pub login: Duration,
     /// Wrong passwords of one address a minute; people mistype a few times, programs millions.
     pub logins_per_minute: u32,
+    /// What encoding may take of all cores, in percent. The rest captures, decodes JPEGs and serves viewers.
+    pub encoding_cpu: u32,
 }
 
 impl Default for Limits {
@@ -47,12 +49,13 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             login: Duration::from_secs(10),
             logins_per_minute: 10,
+            encoding_cpu: 70,
         }
     }
 }
 
 /// What each key of `[limits]` may be, for the parser and for messages; the unit after it.
-pub(super) const RANGES: [(&str, RangeInclusive<u32>, &str); 12] = [
+pub(super) const RANGES: [(&str, RangeInclusive<u32>, &str); 13] = [
     ("sockets", 8..=65_536, "connections"),
     ("sockets_per_address", 1..=65_536, "connections"),
     ("sockets_per_room", 2..=65_536, "members"),
@@ -65,6 +68,7 @@ pub(super) const RANGES: [(&str, RangeInclusive<u32>, &str); 12] = [
     ("handshake", 1..=60, "seconds"),
     ("login", 1..=60, "seconds"),
     ("logins_per_minute", 1..=1000, "attempts"),
+    ("encoding_cpu", 5..=100, "percent"),
 ];
 
 /// The range of a key, and its unit.

@@ -160,6 +160,7 @@ impl Fleet {
             }
         }
         self.settings = next;
+        self.rank();
         self.settle().await;
     }
 
@@ -183,6 +184,13 @@ impl Fleet {
     fn add(&mut self, camera: settings::Camera) {
         self.cameras.insert(camera.name.clone(), self.stage.start(&camera));
         self.settings.cameras.push(camera);
+        self.rank();
+    }
+
+    /// Who stands first keeps most of what the box can encode.
+    fn rank(&self) {
+        let names = self.settings.cameras.iter().map(|camera| camera.name.clone());
+        self.stage.encoders.admission().order(names);
     }
 
     async fn remove_room(&mut self, name: &Name) {

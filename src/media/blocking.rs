@@ -10,19 +10,32 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::MediaError;
+use super::capture::FIRST_PICTURE;
+use super::rtsp::{DESCRIBE, REACH, TRY_A_PLAYER};
+use crate::config::settings::Source;
 
 /// How long a device may take to open or close: a yanked one can block in the kernel.
 const OPEN_LIMIT: Duration = Duration::from_secs(15);
 
+/// The same for a camera in the network, which is asked what it sends, and then has its first picture waited for; each
+/// has a limit of its own, and says more when that is over.
+const NETWORK_LIMIT: Duration = Duration::from_secs(30);
+const _: () = assert!(
+    DESCRIBE.as_secs() + FIRST_PICTURE.1.as_secs() + 2 * REACH.as_secs() < NETWORK_LIMIT.as_secs(),
+    "what opening a camera in the network consists of must end before the whole does"
+);
+
 /// The calls into one device's driver: while one has not returned there is no other, so that a driver that hangs holds
 /// one thread and not one for each try.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Calls(Arc<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
     under_way: AtomicBool,
     returned: Notify,
+    /// Whether it is a camera in the network, and no driver.
+    is_far: bool,
 }
 
 /// The call under way; dropping it lets the next one in.
@@ -36,17 +49,23 @@ impl Drop for Turn {
 }
 
 impl Calls {
+    /// Those of a camera from there.
+    pub(super) fn to(source: &Source) -> Self {
+        Self(Arc::new(Line { is_far: matches!(source, Source::Rtsp(_)), ..Line::default() }))
+    }
+
     /// Runs `work`, unless an earlier call still has not returned.
     ///
     /// # Errors
-    /// [`MediaError::Hung`] after 15 s, or at once while the driver hangs; else what `work` says.
+    /// [`MediaError::Hung`] after 15 s, or at once while the driver hangs; [`MediaError::Network`] after 30 s of a camera
+    /// in the network; else what `work` says.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         what: &str,
         work: impl FnOnce() -> Result<T, MediaError> + Send + 'static,
     ) -> Result<T, MediaError> {
         if self.0.under_way.swap(true, Ordering::AcqRel) {
-            return Err(hung(what));
+            return Err(self.late(what));
         }
         let turn = Turn(Arc::clone(&self.0));
         let (sender, result) = oneshot::channel();
@@ -61,11 +80,20 @@ impl Calls {
                 let _ = sender.send(result);
             }
         }));
-        match timeout(OPEN_LIMIT, result).await {
+        let limit = if self.0.is_far { NETWORK_LIMIT } else { OPEN_LIMIT };
+        match timeout(limit, result).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(MediaError::pipeline(what, "it panicked")),
-            Err(_) => Err(hung(what)),
+            Err(_) => Err(self.late(what)),
         }
+    }
+
+    fn late(&self, what: &str) -> MediaError {
+        if !self.0.is_far {
+            return hung(what);
+        }
+        let why = format!("opening or closing the camera took longer than {} s", NETWORK_LIMIT.as_secs());
+        MediaError::Network { why, hint: TRY_A_PLAYER }
     }
 
     /// Whether a call has not returned.

@@ -86,6 +86,8 @@ pub(super) struct Shared {
 struct Inner {
     /// The V4L2 device by the name it is known to keep, as far as one is known.
     device: Option<PathBuf>,
+    /// Of the full and the small pictures, as they follow from what is captured.
+    sizes: [(u32, u32); 2],
     /// What its renditions look like, or looked like last.
     looks: [Look; 4],
     /// What can be changed meanwhile, as it is now.
@@ -150,12 +152,15 @@ impl Camera {
                 Source::V4l2(path) => Some(path.clone()),
                 _ => None,
             },
+            sizes: [Rendition::Main, Rendition::Sub]
+                .map(|rendition| Look::wished(&settings, rendition).size()),
             looks: RENDITIONS.map(|(rendition, _)| Look::wished(&settings, rendition)),
             wishes,
             passed_on: false,
             trouble: Trouble { state, reason: reason.clone().unwrap_or_default(), since: SystemTime::now() },
         });
         let condition = watch::Sender::new(Condition { state, reason });
+        let calls = Calls::to(&settings.source);
         let shared = Arc::new(Shared {
             name: settings.name.clone(),
             settings: watch::Sender::new(Arc::new(settings)),
@@ -172,13 +177,15 @@ impl Camera {
             cameras,
             counts,
             condition,
-            calls: Calls::default(),
+            calls,
             inner,
         });
         let supervisor = Supervisor::new(Arc::clone(&shared), shutdown.clone());
         let slates = slate::keep(Arc::clone(&shared), shutdown);
-        let task = tokio::spawn(async {
+        let ended = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
             tokio::join!(supervisor.run(), slates);
+            ended.encoders.admission().forget(ended.name());
         });
         (Self { shared }, task)
     }
@@ -234,6 +241,14 @@ impl Camera {
     /// Gives a viewer the other rendition, at its next key frame.
     pub fn change(&self, subscription: &mut Subscription, rendition: Rendition, codec: Codec) {
         subscription.change_to(self.fanout(rendition, codec));
+    }
+
+    /// Width and height of the full and of the small pictures, in pixels, as they follow from what the device sends, or
+    /// sent last. Not what is left of them when the box has too much to do: viewers that changed over to the full ones
+    /// for that reason would make it more.
+    #[must_use]
+    pub fn sizes(&self) -> [(u32, u32); 2] {
+        self.shared.lock().sizes
     }
 
     /// Whether viewers of this rendition see a slate.
@@ -372,6 +387,11 @@ impl Shared {
         }
     }
 
+    /// Notes what follows from what is captured.
+    pub(super) fn set_sizes(&self, sizes: [(u32, u32); 2]) {
+        self.lock().sizes = sizes;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What is in there is whole between statements.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -418,6 +438,10 @@ impl Shared {
 }
 
 impl Look {
+    pub(super) fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
     /// What the configuration asks for.
     fn wished(settings: &settings::Camera, rendition: Rendition) -> Self {
         let settings::Wish { width, height, framerate } = settings.wish;

@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 
 use super::passthrough::Passage;
 use super::plan::CapturePlan;
+use super::rtsp::TRY_A_PLAYER;
 use super::{MediaError, Timeline, ask, driver, has_element, stamp};
 
-/// How long the first pictures of a camera in the network may take: one whose key frames are 10 s apart, and which does
-/// not tell its parameters before, comes within.
-const FIRST_PICTURE: Duration = Duration::from_secs(11);
+/// How long the first pictures of a camera that encodes may take: one whose key frames are 10 s apart, and which does not
+/// tell its parameters before, comes within. In the network it has to be logged in at first, in four answers or more.
+pub(super) const FIRST_PICTURE: (Duration, Duration) = (Duration::from_secs(11), Duration::from_secs(16));
 
 /// Which of a camera's pipelines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,17 +221,18 @@ impl Capture {
             Ok(gst::FlowSuccess::Ok)
         };
         sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
+        let begun = Instant::now();
         let failed = play(&pipeline, Origin::Capture, events, in_words).inspect_err(|_| stop(&pipeline))?;
         let capture = Self { pipeline, passage, pulse, dropped, failed };
         if planned.network.is_some() || capture.passage.is_some() {
-            capture.wait_for_pictures()?;
+            capture.wait_for_pictures(begun, planned.network.is_some())?;
         }
         Ok(capture)
     }
 
     /// Waits until it is known what comes.
-    fn wait_for_pictures(&self) -> Result<(), MediaError> {
-        let begun = Instant::now();
+    fn wait_for_pictures(&self, begun: Instant, is_far: bool) -> Result<(), MediaError> {
+        let limit = if is_far { FIRST_PICTURE.1 } else { FIRST_PICTURE.0 };
         loop {
             if let Some(words) = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone() {
                 return Err(words.into_error(Origin::Capture));
@@ -239,11 +241,12 @@ impl Capture {
             if known && self.pulse.count() > 0 && self.size().is_some() {
                 return Ok(());
             }
-            if begun.elapsed() > FIRST_PICTURE {
-                return Err(MediaError::Stalled(format!(
-                    "no picture came within {} s",
-                    FIRST_PICTURE.as_secs()
-                )));
+            if begun.elapsed() > limit {
+                let why = format!("no picture came within {} s", limit.as_secs());
+                return Err(match is_far {
+                    true => MediaError::Network { why, hint: TRY_A_PLAYER },
+                    false => MediaError::Stalled(why),
+                });
             }
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -13,6 +13,7 @@ use super::fanout::Fanout;
 use super::gop::Frame;
 use super::knobs::Knobs;
 use super::{MediaError, Timeline, proof};
+use crate::budget::Picture;
 use crate::template::{Setting, Template, TemplateError, Values};
 
 /// What to encode to.
@@ -54,6 +55,13 @@ impl Recipe {
         let force_keyframe = template.force_keyframe.as_ref().map(render).transpose()?;
         let encoder = template.name.clone();
         Ok(Self { encoder, launch, width, height, framerate, bitrate, set_bitrate, force_keyframe })
+    }
+
+    /// What comes out, of pictures that come at `captured` a second.
+    #[must_use]
+    pub fn picture(&self, captured: (u32, u32)) -> Picture {
+        let framerate = self.framerate.unwrap_or(captured);
+        Picture { width: self.width, height: self.height, framerate }
     }
 
     /// The whole launch line, as `portald devices` shows it.

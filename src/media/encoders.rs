@@ -14,9 +14,11 @@ use gstreamer::prelude::*;
 use log::{debug, info, warn};
 use serde::{Deserialize, Serialize};
 
+use super::admission::{self, Admission};
 use super::encode::Recipe;
 use super::proof::{self, Job, Verdict};
 use super::{MediaError, has_element, missing};
+use crate::budget::Draw;
 use crate::config::settings::EncoderChoice;
 use crate::proto::negotiation::Codec;
 use crate::template::{Encoder, Setting, Templates};
@@ -47,6 +49,7 @@ pub struct Encoders {
     /// The file that verdicts are kept in.
     kept: Option<PathBuf>,
     known: Mutex<Known>,
+    admission: Admission,
     /// Held during a trial: two at once would slow each other down, and one camera's result serves all.
     trial: Mutex<()>,
 }
@@ -79,7 +82,30 @@ impl Encoders {
     pub fn new(templates: Arc<Templates>, prover: Prover, kept: Option<PathBuf>) -> Self {
         let verdicts = kept.as_deref().and_then(read_kept).unwrap_or_default();
         let known = Mutex::new(Known { verdicts, failed: HashMap::new() });
-        Self { templates, prover, kept, known, trial: Mutex::new(()) }
+        let admission = Admission::default();
+        Self { templates, prover, kept, known, admission, trial: Mutex::new(()) }
+    }
+
+    /// With another share of the CPU, in percent of all cores.
+    #[must_use]
+    pub fn sharing(self, percent: u32) -> Self {
+        Self { admission: Admission::new(percent), ..self }
+    }
+
+    /// What the cameras share, and who has what of it.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// What encoding by `recipe` takes of what cameras share. Blocks while the encoder is tried.
+    #[must_use]
+    pub fn draws(&self, recipe: &Recipe, codec: Codec, framerate: (u32, u32)) -> Vec<Draw> {
+        let cpu = self.verdict(recipe, codec, framerate).cpu;
+        let chip = self.templates.encoder(&recipe.encoder).and_then(|template| template.budget);
+        let chip = chip.map(|budget| admission::chip(&recipe.encoder, budget));
+        let cpu = (cpu > 0.0).then(|| Draw { pool: self.admission.cpu().clone(), per_sample: cpu / 1e9 });
+        chip.into_iter().chain(cpu).collect()
     }
 
     /// The templates.
@@ -149,7 +175,13 @@ impl Encoders {
     #[must_use]
     pub fn verdict(&self, recipe: &Recipe, codec: Codec, framerate: (u32, u32)) -> Verdict {
         let Prover::Child(program) = &self.prover else {
-            return Verdict { fault: None, seen: Vec::new(), keyframe_on_request: true, speed: 0.0 };
+            return Verdict {
+                fault: None,
+                seen: Vec::new(),
+                keyframe_on_request: true,
+                speed: 0.0,
+                cpu: 0.0,
+            };
         };
         let key = self.key(recipe);
         if let Some(verdict) = self.known(&key) {
@@ -247,7 +279,7 @@ fn system() -> String {
         .collect();
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "portald {version}; {}; {}; {}; {}; {nvidia}",
+        "portald {version}, CPU time measured; {}; {}; {}; {}; {nvidia}",
         kernel.trim(),
         gst::version_string(),
         plugins.join(" "),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub mod admission;
 mod ask;
 mod blocking;
 pub mod camera;
@@ -13,6 +14,7 @@ mod driver;
 pub mod encode;
 pub mod encoders;
 pub mod fanout;
+pub mod forecast;
 mod gop;
 pub mod ice;
 mod knobs;

@@ -50,6 +50,8 @@ struct Inner {
     /// What the stream's time stamps are off the timeline, once known, in nanoseconds.
     shift: Option<i64>,
     last: gst::ClockTime,
+    /// Between the last two frames in order.
+    step: gst::ClockTime,
     frames: u64,
     steps_back: u32,
     stepped_at: u64,
@@ -194,7 +196,11 @@ impl Inner {
     fn align(&mut self, frame: &mut Frame, now: gst::ClockTime) {
         const NEAR: i64 = 2_000_000_000;
         let nanos = |time: gst::ClockTime| i64::try_from(time.nseconds()).unwrap_or(i64::MAX);
-        let pts = frame.buffer.pts().unwrap_or(now);
+        let Some(pts) = frame.buffer.pts().or_else(|| self.shift.is_none().then_some(now)) else {
+            // Key frames whose parameters come in packets of their own have no time. It must not look like a step back
+            // when the next one has: half a step is surely before that.
+            return frame.buffer.make_mut().set_pts(self.last + self.step / 2);
+        };
         let shift = *self.shift.get_or_insert_with(|| {
             let off = nanos(now) - nanos(pts);
             if off.abs() > NEAR { off } else { 0 }
@@ -210,7 +216,10 @@ impl Inner {
     /// Whether the frames come in another order than they are shown, as far as is known by now.
     fn has_b_frames(&mut self, frame: &Frame) -> bool {
         self.frames += 1;
-        if frame.pts() < self.last {
+        if frame.pts() >= self.last {
+            // Of the first it is not known.
+            self.step = if self.frames > 1 { frame.pts() - self.last } else { gst::ClockTime::ZERO };
+        } else {
             self.steps_back = if self.frames - self.stepped_at > WINDOW { 1 } else { self.steps_back + 1 };
             self.stepped_at = self.frames;
         }
@@ -282,6 +291,26 @@ mod tests {
             }
             assert_eq!(passage.is_direct(), is_direct, "{order:?}");
         }
+    }
+
+    #[test]
+    fn key_frames_without_a_time_stand_between_their_neighbours() {
+        let (passage, timeline) = passage();
+        let now = i64::try_from(timeline.now().mseconds()).unwrap();
+        let mut without = sample(0, true);
+        let mut buffer = without.buffer_owned().unwrap();
+        buffer.make_mut().set_pts(gst::ClockTime::NONE);
+        without.make_mut().set_buffer(Some(&buffer));
+        for place in 0..60 {
+            match place % 5 {
+                4 => passage.push(&without),
+                _ => passage.push(&sample(now + place * PICTURE, place == 0)),
+            }
+        }
+        assert!(passage.is_direct(), "no B-frames");
+        let inner = passage.lock();
+        let times: Vec<_> = inner.gop.frames().iter().map(Frame::pts).collect();
+        assert!(times.is_sorted(), "{times:?}");
     }
 
     #[test]

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
+use super::admission::Admission;
 use super::encode::Recipe;
 use super::encoders::Encoders;
 use super::rtsp::Network;
 use super::{MediaError, has_element, probe};
+use crate::budget::Picture;
 use crate::config::settings::{self, EncoderChoice, Source};
 use crate::modes::{self, Format};
+use crate::proto::ids::Name;
 use crate::proto::negotiation::Codec;
-use crate::template::{Templates, Values};
+use crate::template::Values;
 
 /// Which of a camera's pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,22 +53,25 @@ pub struct CapturePlan {
     pub framerate: (u32, u32),
     /// Why this mode, for the log.
     pub reason: String,
+    /// Why the device is asked for less than it could send.
+    pub limited: Option<String>,
 }
 
 impl CapturePlan {
-    /// What the camera will be, if its device gives what the configuration asks for.
+    /// What the camera will be, if its device gives what the configuration asks for, and H.264 comes from the network.
     #[must_use]
-    pub fn wished(camera: &settings::Camera) -> Self {
+    pub fn expected(camera: &settings::Camera) -> Self {
         let settings::Wish { width, height, framerate } = camera.wish;
         Self {
             launch: String::new(),
-            encoded: false,
+            encoded: matches!(camera.source, Source::Rtsp(_)) && camera.encoder == EncoderChoice::Auto,
             transcoded: None,
             network: None,
             width,
             height,
             framerate: (framerate, 1),
             reason: String::new(),
+            limited: None,
         }
     }
 }
@@ -74,11 +80,12 @@ impl CapturePlan {
 ///
 /// # Errors
 /// [`MediaError`] when the device is not there, not a camera, or offers nothing we can use.
-pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<CapturePlan, MediaError> {
+pub fn capture(camera: &settings::Camera, encoders: &Encoders) -> Result<CapturePlan, MediaError> {
+    let templates = encoders.templates();
     let wish = &camera.wish;
     let asked = (wish.width, wish.height, (wish.framerate, 1));
     let is_auto = camera.encoder == EncoderChoice::Auto;
-    let mut network = None;
+    let (mut network, mut limited) = (None, None);
     let (template, values, (width, height, framerate), reason) = match &camera.source {
         Source::Test(pattern) => (
             "test",
@@ -86,7 +93,11 @@ pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<Captu
             asked,
             "test cameras make what is asked".to_owned(),
         ),
-        Source::V4l2(path) => v4l2(path, wish, is_auto)?,
+        Source::V4l2(path) => {
+            let (chosen, why) = v4l2(&camera.name, path, wish, is_auto, encoders.admission())?;
+            limited = why;
+            chosen
+        }
         Source::Libcamera(None) => {
             ("libcamera", Values::new(), asked, "libcamera scales to what is asked".to_owned())
         }
@@ -112,26 +123,59 @@ pub fn capture(camera: &settings::Camera, templates: &Templates) -> Result<Captu
     let launch = template.render(&values).map_err(|e| MediaError::pipeline("source", e))?;
     let encoded = template.codec.as_deref() == Some("h264");
     let transcoded = (!is_auto).then_some("the configuration names an encoder");
-    Ok(CapturePlan { launch, encoded, transcoded, network, width, height, framerate, reason })
+    Ok(CapturePlan { launch, encoded, transcoded, network, width, height, framerate, reason, limited })
 }
 
 type Chosen = (&'static str, Values, (u32, u32, (u32, u32)), String);
 
-fn v4l2(path: &Path, wish: &settings::Wish, takes_h264: bool) -> Result<Chosen, MediaError> {
+/// The mode, and why it is not the best that the device offers, if its USB bus is why.
+fn v4l2(
+    camera: &Name,
+    path: &Path,
+    wish: &settings::Wish,
+    takes_h264: bool,
+    admission: &Admission,
+) -> Result<(Chosen, Option<String>), MediaError> {
     let offers = probe::modes(path, wish)?;
-    let choice = modes::choose(&offers, wish, takes_h264).ok_or_else(|| {
+    let best = modes::choose(&offers, wish, takes_h264);
+    let (fitting, bus) = admission.on_bus(camera, path, offers);
+    let choice = modes::choose(&fitting, wish, takes_h264).ok_or_else(|| {
         MediaError::pipeline(path.display().to_string(), "the device offers no format we can use")
     })?;
+    let limited = match (&bus, best) {
+        (Some(bus), Some(best)) if best.mode() != choice.mode() => {
+            Some(format!("{} instead of {}: {}", choice.in_words(), best.in_words(), bus.in_words()))
+        }
+        _ => None,
+    };
+    if let Some(bus) = &bus {
+        admission.takes(camera, bus, &choice);
+    }
     let values = Values::new().with("device", path.display());
     let picture = (choice.width, choice.height, choice.framerate);
-    Ok(match &choice.format {
+    let chosen = match &choice.format {
         Format::Raw(format) => ("v4l2-raw", values.with("format", format), picture, choice.reason.clone()),
         Format::H264 => ("v4l2-h264", values, picture, choice.reason.clone()),
         Format::Mjpeg => ("v4l2-mjpeg", values, picture, choice.reason.clone()),
-    })
+    };
+    Ok((chosen, limited))
 }
 
-/// How one rendition will be encoded. Blocks while an encoder is tried out.
+/// What a rendition of `captured` is wished to be, and its bit rate in kbit/s.
+#[must_use]
+pub fn wished(camera: &settings::Camera, captured: &CapturePlan, rendition: Rendition) -> (Picture, u32) {
+    let (width, height, framerate, bitrate) = match rendition {
+        Rendition::Main => (captured.width, captured.height, captured.framerate, camera.bitrate),
+        Rendition::Sub => {
+            let (width, height, framerate) =
+                camera.sub.picture(captured.width, captured.height, captured.framerate);
+            (width, height, framerate, camera.sub.bitrate)
+        }
+    };
+    (Picture { width: even(width), height: even(height), framerate }, bitrate)
+}
+
+/// How one rendition will be encoded: as `picture`, or as it is wished for. Blocks while an encoder is tried out.
 ///
 /// # Errors
 /// [`MediaError`] when no encoder for `codec` works, or the one named does not.
@@ -141,15 +185,10 @@ pub fn encoding(
     rendition: Rendition,
     codec: Codec,
     encoders: &Encoders,
+    picture: Option<Picture>,
 ) -> Result<Recipe, MediaError> {
-    let (width, height, framerate, bitrate) = match rendition {
-        Rendition::Main => (even(captured.width), even(captured.height), captured.framerate, camera.bitrate),
-        Rendition::Sub => {
-            let (width, height, framerate) =
-                camera.sub.picture(captured.width, captured.height, captured.framerate);
-            (even(width), even(height), framerate, camera.sub.bitrate)
-        }
-    };
+    let (wish, bitrate) = wished(camera, captured, rendition);
+    let Picture { width, height, framerate } = picture.unwrap_or(wish);
     let reduced = (framerate != captured.framerate).then_some(framerate);
     let values = Values::new()
         .picture(width, height, framerate)

@@ -51,6 +51,37 @@ pub fn devices() -> Vec<Device> {
     found
 }
 
+/// A camera of libcamera, such as one on a Raspberry Pi's ribbon cable.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sensor {
+    /// What libcamera calls it; `libcamera:` before it makes it a `source`.
+    pub name: String,
+    /// What it offers.
+    pub modes: Vec<Mode>,
+}
+
+/// The cameras of libcamera, if its plug-in is installed. USB cameras, which it lists too, are left to V4L2. Blocks while
+/// they are asked.
+#[must_use]
+pub fn sensors() -> Vec<Sensor> {
+    let Some(provider) = gst::DeviceProviderFactory::by_name("libcameraprovider") else { return Vec::new() };
+    let sensor = |device: &gst::Device| {
+        let caps = device.caps();
+        let modes = caps.map(|caps| modes_of(&caps, &Wish::default())).unwrap_or_default();
+        Sensor { name: device.display_name().to_string(), modes }
+    };
+    let devices = provider.devices();
+    let found = devices.iter().filter(|device| device.has_classes("Source/Video")).map(sensor);
+    found.filter(|sensor| !is_usb(&sensor.name)).collect()
+}
+
+/// libcamera names a USB camera after its place, and then `-VENDOR:PRODUCT`.
+fn is_usb(name: &str) -> bool {
+    let Some((_, numbers)) = name.rsplit_once('-') else { return false };
+    let is_number = |text: &str| text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    numbers.split_once(':').is_some_and(|(vendor, product)| is_number(vendor) && is_number(product))
+}
+
 /// What the device at `path` offers, sizes that it has a range of at the one nearest to `wish`. Blocks while it is open.
 ///
 /// # Errors
@@ -207,6 +238,13 @@ fn name_of(path: &Path, title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usb_cameras_of_libcamera_are_told_from_those_on_a_ribbon() {
+        assert!(is_usb("\\_SB_.PC00.RP01.PXSX-2:1.0-046d:082d"));
+        assert!(!is_usb("/base/soc/i2c0mux/i2c@1/imx219@10"));
+        assert!(!is_usb("/base/axi/pcie@1000120000/rp1/i2c@88000/imx708@1a"));
+    }
 
     #[test]
     fn names_come_from_stable_paths() {

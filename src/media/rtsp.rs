@@ -17,9 +17,9 @@ use super::{MediaError, has_element, missing};
 use crate::config::settings::{RtspTransport, Secret, redacted};
 
 /// How long a camera may take to say what it sends. The element's own limit for each answer is 5 s.
-const DESCRIBE: Duration = Duration::from_secs(8);
+pub(super) const DESCRIBE: Duration = Duration::from_secs(8);
 /// How long it is tried to learn why a camera could not be reached.
-const REACH: Duration = Duration::from_secs(2);
+pub(super) const REACH: Duration = Duration::from_secs(2);
 /// RTSP's own port (RFC 2326, 3.2), and that of RTSP over TLS.
 const PORTS: (u16, u16) = (554, 322);
 
@@ -107,7 +107,7 @@ impl Network {
             Ok(Err(Words { why, hint: None })) => Err(MediaError::pipeline("the camera", why)),
             Err(_) => Err(MediaError::Network {
                 why: format!("the camera gave no answer within {} s", DESCRIBE.as_secs()),
-                hint: "restart the camera, and see whether a player shows it at this address",
+                hint: TRY_A_PLAYER,
             }),
         }
     }
@@ -259,6 +259,9 @@ impl Network {
         why.unwrap_or_else(|| "its name has no address".into())
     }
 }
+
+/// The next step with a camera that is there and does not do what it should.
+pub(super) const TRY_A_PLAYER: &str = "restart the camera, and see whether a player shows it at this address";
 
 const UNREACHABLE: &str =
     "see whether it is on and in this network, and whether address and port in `source` are right";

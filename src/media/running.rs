@@ -15,7 +15,7 @@ use super::camera::{Look, Shared};
 use super::capture::{Capture, Event, Origin, Outlets};
 use super::encode::{Encoder, Recipe};
 use super::passthrough::{Passage, Rate};
-use super::plan::{self, CapturePlan, Rendition};
+use super::plan::{CapturePlan, Rendition};
 use super::supervise::GRACE;
 use super::{MediaError, slate};
 use crate::config::settings::{self, EncoderChoice};
@@ -24,10 +24,13 @@ use crate::fault::Kind;
 use crate::proto::negotiation::Codec;
 use crate::status::{RenditionStatus, State};
 use decoding::Decoding;
+use fitting::Fit;
 use measure::Measured;
 use opening::open;
 
 mod decoding;
+mod fitting;
+mod following;
 mod measure;
 mod opening;
 mod rates;
@@ -76,6 +79,7 @@ struct Slot {
     /// When its last viewer left.
     unwatched: Option<Instant>,
     failure: Option<Failure>,
+    fit: Fit,
 }
 
 struct Failure {
@@ -93,15 +97,20 @@ impl Running {
             let (of, outlets, events) = (Arc::clone(&shared), outlets.clone(), events.clone());
             shared.calls.run("the device", move || open(&of, &outlets, &events)).await?
         };
-        let camera = shared.name().as_str();
+        let name = shared.name().clone();
+        let camera = name.as_str();
         let CapturePlan { width, height, framerate: (n, d), reason, .. } = &planned;
+        shared.encoders.admission().opened(shared.name(), true);
         info!(camera; "camera {camera}: capturing {width}x{height} at {n}/{d}: {reason}");
         let (slots, decoding, closing) = Default::default();
         let (rate, measured, capture) = (Rate::new(), Measured::new(), Some(capture));
         let mut running =
             Self { shared, events, outlets, planned, capture, slots, decoding, rate, measured, closing };
         running.say_what_is_passed_on();
-        running.note_look();
+        running.note_looks();
+        if let Some(why) = &running.planned.limited {
+            warn!(camera; "camera {camera}: captured at {why}");
+        }
         Ok((running, happened))
     }
 
@@ -114,39 +123,9 @@ impl Running {
         self.passage().is_some_and(|passage| passage.is_direct())
     }
 
-    /// Notes for slates what is passed on; of what is encoded its encoder tells.
-    fn note_look(&self) {
-        if self.is_direct() {
-            let CapturePlan { width, height, framerate, .. } = self.planned;
-            let bitrate = self.shared.bitrate(Rendition::Main);
-            self.shared.set_look(0, Look { width, height, framerate, bitrate });
-        }
-    }
-
-    /// Logs whether a camera's own H.264 is passed on, and notes why if it is not.
-    fn say_what_is_passed_on(&mut self) {
-        let Some(passage) = self.passage() else { return };
-        let camera = self.shared.name().as_str();
-        let profile = passage.profile().unwrap_or_else(|| "unknown".into());
-        if !passage.is_direct() {
-            let why = *self.planned.transcoded.get_or_insert(
-                "the camera's H.264 has B-frames, which browsers do not put in order; switch them off in the camera",
-            );
-            let camera = self.shared.name().as_str();
-            warn!(camera; "camera {camera}: its H.264 is decoded and encoded anew: {why}");
-        } else if profile == "constrained-baseline" {
-            info!(camera; "camera {camera}: main is passed on as the camera encodes it ({profile} profile)");
-        } else {
-            warn!(
-                camera;
-                "camera {camera}: main is passed on as the camera encodes it; its profile is {profile}, which Safari \
-                 may show black: set the camera to baseline, or name an encoder in the configuration"
-            );
-        }
-    }
-
     /// Starts the encoders that are wanted, stops those that have not been for a while.
     pub(super) async fn reconcile(&mut self) {
+        self.follow();
         let direct = self.is_direct();
         if self.planned.encoded && !direct && self.planned.transcoded.is_none() {
             self.say_what_is_passed_on();
@@ -162,6 +141,7 @@ impl Running {
             let settings = self.shared.settings();
             let kept = settings.always_on && index == 0;
             let wanted = kept || self.shared.fanout(rendition, codec).is_wanted();
+            let gives_way = self.must_shrink(index);
             let Some(slot) = self.slots.get_mut(index) else { continue };
             if slot.settings.as_ref().is_some_and(|before| !before.is_encoded_like(&settings)) {
                 // Its viewers see its last picture until the other encoder's first, which is a key frame.
@@ -171,15 +151,19 @@ impl Running {
             let may_start = due && self.closing.load(Ordering::Acquire) < MAX_HUNG;
             match (slot.encoder.is_some(), wanted) {
                 (false, true) if may_start => {
+                    slot.settings = Some(settings);
                     if let Err(error) = self.start_encoder(index).await {
                         self.fail_encoder(index, &error).await;
                     }
                 }
                 (false, true) => {}
-                (true, true) => slot.unwatched = None,
+                (true, true) => {
+                    slot.unwatched = None;
+                    self.refit(index).await;
+                }
                 (true, false) => {
                     let since = *slot.unwatched.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= GRACE {
+                    if since.elapsed() >= GRACE || gives_way {
                         close("the encoder", std::mem::take(slot).encoder).await;
                     }
                 }
@@ -202,12 +186,13 @@ impl Running {
     }
 
     async fn start_encoder(&mut self, index: usize) -> Result<(), MediaError> {
+        let Some(recipe) = self.fitted(index).await? else { return Ok(()) };
+        self.begin(index, recipe).await
+    }
+
+    async fn begin(&mut self, index: usize, recipe: Recipe) -> Result<(), MediaError> {
         let Some((rendition, codec)) = RENDITIONS.get(index).copied() else { return Ok(()) };
         let shared = &self.shared;
-        let (known, planned) = (Arc::clone(shared), self.planned.clone());
-        let settings = known.settings();
-        let choose = move || plan::encoding(&known.resolved(), &planned, rendition, codec, &known.encoders);
-        let recipe = blocking("the choice of an encoder", choose).await?;
         let (timeline, fanout) = (shared.timeline.clone(), Arc::clone(shared.fanout(rendition, codec)));
         let (outlets, events, made) = (self.outlets.clone(), self.events.clone(), recipe.clone());
         let start =
@@ -222,9 +207,11 @@ impl Running {
         shared.set_look(index, look);
         if let Some(slot) = self.slots.get_mut(index) {
             let failure = slot.failure.take(); // forgotten with the first frame
-            let (encoder, recipe, settings) = (Some(encoder), Some(recipe), Some(settings));
-            *slot = Slot { encoder, recipe, settings, unwatched: None, failure };
+            let fit = std::mem::take(&mut slot.fit);
+            let (encoder, recipe, settings) = (Some(encoder), Some(recipe), slot.settings.take());
+            *slot = Slot { encoder, recipe, settings, unwatched: None, failure, fit };
         }
+        self.say_what_was_granted(index);
         Ok(())
     }
 
@@ -252,6 +239,7 @@ impl Running {
             "camera {camera}: {name} in {codec}: {reason}; tried again in {seconds} s"
         );
         slot.failure = Some(Failure { reason, retry: Instant::now() + backoff, backoff });
+        slot.fit.stopped();
         // Not waited for: one that hangs must not keep the others from being looked after.
         if let Some(encoder) = slot.encoder.take() {
             let closing = Arc::clone(&self.closing);
@@ -343,7 +331,8 @@ impl Running {
             set_bitrate: None,
             force_keyframe: None,
         });
-        let renditions = RENDITIONS.iter().zip(&self.slots).filter_map(|((rendition, codec), slot)| {
+        let each = RENDITIONS.iter().zip(&self.slots).enumerate();
+        let renditions = each.filter_map(|(index, ((rendition, codec), slot))| {
             let is_main = (*rendition, *codec) == (Rendition::Main, Codec::H264);
             let passed_on = passed_on.as_ref().filter(|_| is_main);
             let recipe = passed_on.or(slot.recipe.as_ref())?;
@@ -355,6 +344,7 @@ impl Running {
                 codec: codec.as_str().to_uppercase(),
                 encoder: recipe.encoder.clone(),
                 reason: reason.map(|why| format!("the camera's H.264 is encoded anew: {why}")),
+                degraded: self.degraded(index),
                 width: recipe.width,
                 height: recipe.height,
                 framerate: f64::from(n) / f64::from(d.max(1)),
@@ -395,6 +385,7 @@ impl Running {
                 warn!("{error}");
             }
         }
+        self.shared.encoders.admission().opened(self.shared.name(), false);
         self.shared.cameras.update(self.shared.name(), |status| status.renditions.clear());
     }
 }

@@ -103,7 +103,10 @@ impl Supervisor {
             let begun = Instant::now();
             self.shared.take_reopen();
             match self.run_once().await {
-                Ok(End::Unwatched | End::Changed) => backoff = BACKOFF.0,
+                Ok(End::Unwatched | End::Changed) => {
+                    backoff = BACKOFF.0;
+                    self.shared.encoders.admission().forgive(self.shared.name());
+                }
                 Ok(end) => return end,
                 Err(error) => {
                     if begun.elapsed() > RECOVERED {
@@ -131,7 +134,7 @@ impl Supervisor {
         let checked = self
             .shared
             .calls
-            .run("the device", move || plan::capture(&shared.resolved(), shared.encoders.templates()))
+            .run("the device", move || plan::capture(&shared.resolved(), &shared.encoders))
             .await;
         if let Ok(plan) = &checked {
             self.shared.set_passed_on(plan.encoded && plan.transcoded.is_none());

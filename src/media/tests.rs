@@ -31,6 +31,10 @@ use crate::template::Templates;
 mod changes;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod sensors;
+#[cfg(test)]
+mod slow;
 
 /// Long enough for anything that ends well on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -38,6 +38,8 @@ pub enum Problem {
     UnknownCodec { found: String },
     #[error("found the rank `{found}`; allowed: a whole number, 0 or more")]
     Rank { found: String },
+    #[error("found the budget `{found}`; allowed: a whole number of luma samples a second, of an encoder")]
+    Budget { found: String },
     #[error("found the codec `{codec}`; a viewer template has its codec's name")]
     ViewerName { codec: String },
     #[error("found the control character {found:?}; allowed: text, spaces, tabs and line ends")]
@@ -77,6 +79,7 @@ impl TemplateError {
             Problem::MissingHeader { header } => format!("add a line such as `# {header}: {}`", example(header)),
             Problem::UnknownCodec { .. } => "other codecs are not sent to browsers yet".into(),
             Problem::Rank { .. } => "x264enc has 200: more is tried before it, less after it, 0 only when named".into(),
+            Problem::Budget { .. } => "1080p at 30 fps is 62914560; leave the line out where you do not know".into(),
             Problem::ViewerName { codec } => format!("rename the file to `{codec}{ENDING}`"),
             Problem::ControlCharacter { .. } => "save the file as plain text".into(),
             Problem::NoLaunchLine => "add the elements, separated by `!`, as for gst-launch-1.0; to leave an encoder out give it `# rank: 0`".into(),

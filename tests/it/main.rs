@@ -8,6 +8,8 @@ mod abuse;
 mod access;
 mod catalog;
 #[cfg(feature = "media")]
+mod admission;
+#[cfg(feature = "media")]
 mod churn;
 mod config;
 mod conformance;

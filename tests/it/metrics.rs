@@ -43,6 +43,7 @@ fn furnish(cameras: &Cameras) -> Listed {
         codec: "H264".into(),
         encoder: "x264".into(),
         reason: None,
+        degraded: None,
         width: 640,
         height: 360,
         framerate: 30.0,

@@ -405,3 +405,32 @@ async fn udp_is_used_where_the_configuration_says_so() {
     assert_eq!(threads, 2, "RTP and RTCP come by UDP");
     viewer.leave().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_changes_in_mid_stream_is_told_and_followed() {
+    gst::init().unwrap();
+    let launch = "videotestsrc is-live=true pattern=ball background-color=0xffd0d0d0 foreground-color=0xff202020 ! \
+                  capsfilter name=size caps=video/x-raw,format=I420,width=640,height=360,framerate=15/1 ! \
+                  x264enc tune=zerolatency speed-preset=ultrafast key-int-max=15 bitrate=400 ! \
+                  rtph264pay name=pay0 pt=96";
+    let server = RtspServer::start(&[("live", launch.to_owned())], None);
+    let mut daemon = Daemon::start(&server.camera("net", "live", "")).await;
+    let mut large = Viewer::join(daemon.port, "home", watching("net")).await;
+    let small = Conduct { quality: Some("sub"), ..watching("net") };
+    let mut small = Viewer::join(daemon.port, "home", small).await;
+    for (width, height) in [(640, 360), (320, 180)] {
+        see(&mut large, "net", width).await;
+        see(&mut small, "net", width).await;
+        for name in ["main", "sub"] {
+            let what = format!("{name} to be {width} wide in the API");
+            let told = async |daemon: &Daemon| {
+                let told = rendition(daemon, "net", name, "H264").await;
+                told.is_some_and(|told| told["width"] == width && told["height"] == height)
+            };
+            daemon.wait_for(&what, told).await;
+        }
+        server.signal("-USR1");
+    }
+    assert!(daemon.log().contains("sends 320x180 at 15/1 from now on"), "{}", daemon.log());
+    assert_eq!(daemon.camera("net").await["restarts"], 0);
+}

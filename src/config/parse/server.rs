@@ -201,5 +201,6 @@ pub(super) fn limits(table: file::Limits) -> Result<Limits> {
         login: time("login", table.login, defaults.login)?,
         logins_per_minute: of("logins_per_minute", table.logins_per_minute)?
             .unwrap_or(defaults.logins_per_minute),
+        encoding_cpu: of("encoding_cpu", table.encoding_cpu)?.unwrap_or(defaults.encoding_cpu),
     })
 }

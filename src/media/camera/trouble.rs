@@ -44,6 +44,9 @@ impl Shared {
     /// What went wrong, in words with the next step; counted as a restart.
     pub(in crate::media) fn explain(&self, error: &MediaError) -> String {
         let fault = self.fault(error);
+        if fault.kind == Kind::NoSpace {
+            self.encoders.admission().refused(self.name()); // the next mode is tried
+        }
         self.count(fault.kind);
         fault.in_words()
     }

@@ -16,7 +16,7 @@ pub(super) fn open(
     outlets: &Outlets,
     events: &mpsc::Sender<Event>,
 ) -> Result<(CapturePlan, Capture), MediaError> {
-    let mut planned = plan::capture(&shared.resolved(), shared.encoders.templates())?;
+    let mut planned = plan::capture(&shared.resolved(), &shared.encoders)?;
     let stamp = matches!(shared.settings().source, Source::Test(_)).then(|| shared.name().as_str());
     let main = shared.fanout(Rendition::Main, Codec::H264);
     let passage = planned.encoded.then(|| Passage::new(&shared.timeline, main, planned.transcoded.is_none()));
