@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, ConfigError};
 use crate::daemon::{self, StartError};
-use crate::{devices, events, log};
+use crate::{devices, doctor, events, log};
 
 /// A LAN camera wall: publishes this box's cameras to browsers over WebRTC.
 #[derive(Debug, Parser)]
@@ -41,6 +41,20 @@ enum Command {
     /// Try an encoder out: for portald itself, which starts it as a child process.
     #[command(hide = true)]
     ProveEncoder,
+    /// Say what is wrong with this box and how to mend it: exit 0 fine, 1 warnings, 2 broken.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+        /// Mask names, serial numbers and public addresses, for a bug report.
+        #[arg(long)]
+        share: bool,
+    },
+    /// Look at what may hang: for `portald doctor` itself, which starts it as a child process.
+    #[command(hide = true)]
+    Look,
     /// Show the cameras and encoders of this box, and what it can encode at once.
     Devices {
         #[command(flatten)]
@@ -67,6 +81,8 @@ pub enum Failure {
     CheckConfig(ConfigError),
     /// The daemon, or a listing, could not start.
     Start(StartError),
+    /// `doctor` found something; its report is written.
+    Unwell(u8),
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -78,12 +94,13 @@ impl Failure {
             Self::RunConfig(error) | Self::CheckConfig(error) => (chain(error), Some(error.hint())),
             Self::Start(error) => (chain(error), Some(error.hint())),
             Self::Other(error) => (chain(error.as_ref()), None),
+            Self::Unwell(_) => return,
         };
         let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
         let event = match self {
             Self::RunConfig(_) => Some(events::CONFIG_INVALID),
             Self::Start(_) => Some(events::START_FAILED),
-            Self::CheckConfig(_) | Self::Other(_) => None,
+            Self::CheckConfig(_) | Self::Unwell(_) | Self::Other(_) => None,
         };
         match event.filter(|_| log::is_journal()) {
             Some(message_id) => {
@@ -94,11 +111,12 @@ impl Failure {
         }
     }
 
-    /// 78 (`EX_CONFIG` of sysexits.h) for a configuration `run` cannot use, else 1.
+    /// 78 (`EX_CONFIG` of sysexits.h) for a configuration `run` cannot use, 2 for what `doctor` found broken, else 1.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::RunConfig(_) => ExitCode::from(78),
+            Self::Unwell(code) => ExitCode::from(*code),
             _ => ExitCode::FAILURE,
         }
     }
@@ -156,6 +174,18 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
         Command::ProveEncoder => {
             let verdict = devices::prove(io::stdin().lock()).map_err(Failure::Other)?;
             say(&verdict)
+        }
+        Command::Doctor { config, json, share } => {
+            let report = doctor::here(config.config, share);
+            say(&if json { report.json() } else { report.words() })?;
+            match report.verdict.exit_code() {
+                0 => Ok(()),
+                code => Err(Failure::Unwell(code)),
+            }
+        }
+        Command::Look => {
+            set_environment();
+            doctor::look(io::stdin().lock(), &mut io::stdout().lock()).map_err(Failure::Other)
         }
         Command::Devices { config, json } => {
             log::init(if cli.verbose { level } else { LevelFilter::Warn });

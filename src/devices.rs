@@ -42,14 +42,14 @@ struct CameraFound {
 }
 
 #[derive(Debug, Serialize)]
-struct EncoderFound {
+pub(crate) struct EncoderFound {
     name: String,
     codec: String,
     rank: u32,
     about: String,
     present: bool,
     /// What came of trying it out, at the size and rate of `pipeline`; absent where the element is.
-    trial: Option<Verdict>,
+    pub(crate) trial: Option<Verdict>,
     /// The package to install where it is not present.
     package: Option<String>,
     /// What would run for 1280x720 at 30 fps and 2000 kbit/s.
@@ -108,7 +108,8 @@ pub fn prove(input: impl Read) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&proof::here(&job))?)
 }
 
-fn encoder(codec: Codec, template: &Template, known: &Encoders) -> EncoderFound {
+/// One encoder, tried out now unless that is known.
+pub(crate) fn encoder(codec: Codec, template: &Template, known: &Encoders) -> EncoderFound {
     let (size, rate) = ((1280, 720), (30, 1));
     let values = Values::new()
         .picture(size.0, size.1, rate)

@@ -62,5 +62,6 @@ pub mod devices;
 mod found;
 #[cfg(feature = "media")]
 pub mod daemon;
+pub mod doctor;
 #[cfg(feature = "media")]
 pub mod cli;

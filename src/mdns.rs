@@ -24,9 +24,9 @@ const SILENT: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_millis(500);
 /// How often the library's memory is looked at.
 const LOOK: Duration = Duration::from_secs(10);
-/// Records of others that it may keep: some of what it hears it keeps for as long as the sender says, so a stranger could
-/// fill it. A large LAN has a few hundred; beyond, it is started anew.
-const MAX_RECORDS: i64 = 10_000;
+/// Records of others, and times at which they end, that it may keep: some of what it hears it keeps for as long as the
+/// sender says, so a stranger could fill it. A large LAN makes some thousands; beyond, it is started anew.
+const MAX_KEPT: i64 = 50_000;
 /// The longest label of a name (RFC 1035, 2.3.4).
 const MAX_LABEL: usize = 63;
 
@@ -94,7 +94,9 @@ async fn keep(service: Service, ice: Ice, mut stopping: oneshot::Receiver<()>) {
         if !overfull {
             return;
         }
-        warn!("mDNS: somebody in the LAN sends more than {MAX_RECORDS} records; they are forgotten");
+        if !std::mem::replace(&mut told.overfull, true) {
+            warn!("mDNS: somebody in the LAN sends records without end; they are forgotten each time");
+        }
     }
 }
 
@@ -104,8 +106,9 @@ async fn fills(daemon: &ServiceDaemon) {
         sleep(LOOK).await;
         let Ok(asked) = daemon.get_metrics() else { continue };
         let Ok(Ok(counts)) = timeout(LOOK, asked.recv_async()).await else { continue };
-        let cached: i64 = counts.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, n)| n).sum();
-        if cached > MAX_RECORDS {
+        let is_kept = |name: &str| name.starts_with("cached-") || name == "timer";
+        let kept: i64 = counts.iter().filter(|(name, _)| is_kept(name)).map(|(_, count)| count).sum();
+        if kept > MAX_KEPT {
             return;
         }
     }
@@ -159,6 +162,8 @@ fn start(service: &Service, ice: Ice) -> mdns_sd::Result<(ServiceDaemon, String,
 struct Told {
     announced: bool,
     failed: bool,
+    overfull: bool,
+    renamed: bool,
 }
 
 /// Logs what comes of it, until its end.
@@ -176,11 +181,11 @@ async fn follow(service: &Service, events: &Receiver<DaemonEvent>, told: &mut To
                     let host = host.trim_end_matches('.');
                     info!("mDNS: announced as \"{title}\", {scheme}://{host}:{port}/");
                 }
-                Ok(DaemonEvent::NameChange(change)) => {
-                    info!("mDNS: {} is another's already; {} is used", change.original, change.new_name);
-                    if change.original.eq_ignore_ascii_case(&host) {
-                        host = change.new_name;
+                Ok(DaemonEvent::NameChange(change)) if change.original.eq_ignore_ascii_case(&host) => {
+                    if !std::mem::replace(&mut told.renamed, true) {
+                        info!("mDNS: {host} is another's already; {} is used", change.new_name);
                     }
+                    host = change.new_name;
                 }
                 Ok(DaemonEvent::Error(error)) if !told.failed => {
                     told.failed = true;

@@ -186,12 +186,44 @@ pub fn has_element(name: &str) -> bool {
     gst::ElementFactory::find(name).is_some()
 }
 
+/// An element that we use.
+#[derive(Debug)]
+pub(crate) struct Element {
+    pub(crate) name: &'static str,
+    /// The Debian package that brings it.
+    pub(crate) package: &'static str,
+    /// Whether no camera can be published without it.
+    pub(crate) required: bool,
+    /// The version of its plug-in; none: it is not installed.
+    pub(crate) version: Option<String>,
+}
+
+/// Starts GStreamer, and lists its version and the elements that we use.
+pub(crate) fn inventory() -> Result<(String, Vec<Element>), MediaError> {
+    gst::init().map_err(MediaError::Init)?;
+    let mut names: Vec<&'static str> = REQUIRED.to_vec();
+    names.extend(PACKAGES.iter().map(|(name, _)| *name).filter(|name| !REQUIRED.contains(name)));
+    let element = |name: &'static str| {
+        let plugin = gst::ElementFactory::find(name).and_then(|factory| factory.plugin());
+        let version = plugin.map(|plugin| plugin.version().to_string());
+        Element { name, package: package(name), required: REQUIRED.contains(&name), version }
+    };
+    let (major, minor, micro, _) = gst::version();
+    Ok((format!("{major}.{minor}.{micro}"), names.into_iter().map(element).collect()))
+}
+
+fn package(element: &str) -> &'static str {
+    PACKAGES
+        .iter()
+        .find(|(name, _)| *name == element)
+        .map_or("gstreamer1.0-plugins-base", |(_, package)| package)
+}
+
 /// The error for an element that is not installed.
 #[must_use]
 pub fn missing(element: &str) -> MediaError {
-    let package =
-        PACKAGES.iter().find(|(name, _)| *name == element).map_or("gstreamer1.0-plugins-base", |p| p.1);
-    MediaError::MissingElement { element: element.into(), package, version: gst::version_string().into() }
+    let version = gst::version_string().into();
+    MediaError::MissingElement { element: element.into(), package: package(element), version }
 }
 
 /// The clock and base time that every pipeline shares, so that a frame keeps its time stamp from capture to viewer

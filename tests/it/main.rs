@@ -16,6 +16,7 @@ mod conformance;
 mod control;
 #[cfg(feature = "media")]
 mod daemon;
+mod doctor;
 mod encoders;
 mod example;
 mod http;
