@@ -39,7 +39,7 @@ test: build $(NODE_MODULES) ## every test that needs no virtual machine
 	cargo test --locked
 	cd tests/browser && PORTALD_BIN=$(abspath $(BIN)) npm test
 
-test-vm: build $(NODE_MODULES) ## a virtual machine with the stock kernel's vivid cameras (needs root)
+test-vm: build $(NODE_MODULES) ## a virtual machine with the stock kernel's cameras (needs root)
 	$(INSTALL) test vm
 	tests/vm/run.sh
 

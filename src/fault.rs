@@ -139,7 +139,14 @@ impl Machine {
     /// What is wrong with the device at `path`, of which `words` were said.
     #[must_use]
     pub fn explain(&self, path: &Path, words: &str) -> Fault {
-        let kind = Kind::of_device(words);
+        let mut kind = Kind::of_device(words);
+        // An unplugged device takes its node along, and what is said first may be of a picture cut short. The errno in the
+        // words of a poll is whatever failed last (gstv4l2bufferpool.c).
+        match (kind, path.exists()) {
+            (Kind::Other, false) => kind = Kind::Unplugged,
+            (Kind::Unplugged, true) if words.contains("poll error") => kind = Kind::Ended,
+            _ => {}
+        }
         let node = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let shown = node.display();
         let (text, next) = match kind {
@@ -157,7 +164,16 @@ impl Machine {
                 ("the camera was unplugged".to_owned(), "plug it in again; it comes up by itself".to_owned())
             }
             Kind::Ended => {
-                ("the stream ended".to_owned(), "it is opened again; look at the device if this returns".to_owned())
+                ("the stream ended".to_owned(), "it is opened again; `dmesg` may say why if this returns".to_owned())
+            }
+            // Says nothing of memory, though GStreamer calls it that: the driver refused to start.
+            Kind::Other if words.contains("Buffer pool activation failed") => {
+                let said = words.split_once("activation failed; ").and_then(|(_, said)| said.strip_suffix(')'));
+                let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+                (
+                    format!("the driver does not start the stream{said}"),
+                    "it is tried again; if this returns, plug it in anew, and see what `dmesg` says".to_owned(),
+                )
             }
             Kind::Unsupported => (
                 words.to_owned(),
@@ -344,14 +360,33 @@ mod tests {
         assert!(denied.next.contains("usermod -aG video portald"), "{denied:?}");
         let full = told("error with STREAMON 28 (No space left on device)");
         assert!(full.text.starts_with("USB bus 1 (480 Mbit/s) has no bandwidth left"), "{full:?}");
+        let refused = told(
+            "Failed to allocate required memory (Buffer pool activation failed; error with STREAMON 22 (Invalid argument))",
+        );
+        assert_eq!(
+            refused.text,
+            "the driver does not start the stream: error with STREAMON 22 (Invalid argument)"
+        );
+        let broken = told("poll error 1: No such device (19)");
+        assert_eq!(
+            (broken.kind, broken.text.as_str()),
+            (Kind::Ended, "the stream ended"),
+            "its node is there"
+        );
+        let other = told("something new");
+        assert!(other.text == "something new" && !other.next.is_empty(), "{other:?}");
+        assert_eq!(told("the stream ended").kind, Kind::Ended);
+        fs::remove_file(&node).unwrap();
+        assert_eq!(
+            told("Failed to decode JPEG image").kind,
+            Kind::Unplugged,
+            "cut short as it was pulled out"
+        );
         let gone = told("poll error 1: No such device (19)");
         assert!(
             gone.in_words().contains("unplugged") && gone.in_words().contains("; next: plug it in"),
             "{gone:?}"
         );
-        assert_eq!(told("the stream ended").kind, Kind::Ended);
-        let other = told("something new");
-        assert!(other.text == "something new" && !other.next.is_empty(), "{other:?}");
         fs::remove_dir_all(made.proc.parent().unwrap()).unwrap();
     }
 

@@ -72,15 +72,22 @@ impl Watcher {
             | WatchFlags::ATTRIB
             | WatchFlags::ONLYDIR;
         self.directories.clear();
-        for directory in self.paths.iter().flat_map(|path| path.ancestors()) {
-            if directory.parent().is_none() {
-                continue; // the root changes for other reasons
-            }
+        for directory in on_the_way(&self.paths) {
             if let Ok(number) = inotify::add_watch(events.get_ref(), directory, flags) {
                 self.directories.insert(number, directory.to_owned());
             }
         }
     }
+}
+
+/// The paths and the directories that they are in, the outer before the inner: one that is made meanwhile is either told of
+/// by the outer, or there when it has its turn. Not the root, which changes for other reasons.
+fn on_the_way(paths: &[PathBuf]) -> Vec<&Path> {
+    let mut all: Vec<&Path> = paths.iter().flat_map(|path| path.ancestors()).collect();
+    all.retain(|path| path.parent().is_some());
+    all.sort_by_key(|path| path.components().count());
+    all.dedup();
+    all
 }
 
 /// Waits for an event that concerns one of `paths`.
@@ -129,6 +136,13 @@ mod tests {
         act();
         assert!(watcher.changed().await, "{what} was seen only by looking");
         println!("{what}: told after {:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn outer_directories_are_watched_before_inner_ones() {
+        let paths = [PathBuf::from("/dev/v4l/by-id/usb-x"), PathBuf::from("/dev/video0")];
+        let order: Vec<_> = on_the_way(&paths).iter().map(|path| path.display().to_string()).collect();
+        assert_eq!(order, ["/dev", "/dev/v4l", "/dev/video0", "/dev/v4l/by-id", "/dev/v4l/by-id/usb-x"]);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! udev links each camera under `/dev/v4l/by-id` (vendor, model and serial number: it stays whatever the port) and
 //! `/dev/v4l/by-path` (the port). Two cameras of one model without serial numbers claim the same link by id; the one
-//! that was plugged in last has it, so those go by path.
+//! that was plugged in last has it, so those go by path. The cameras of a driver that makes several on one port (capture cards,
+//! vivid) claim one link by path, too: those have no name that stays but their number.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,15 +39,16 @@ impl Places {
     #[must_use]
     pub fn stable(&self, node: &Path) -> Option<PathBuf> {
         let node = fs::canonicalize(node).ok()?;
-        let by_id = self.link_to(&node, "by-id").filter(|link| !self.is_claimed_by_another(link, &node));
-        by_id.or_else(|| self.link_to(&node, "by-path"))
+        self.link_to(&node, "by-id").or_else(|| self.link_to(&node, "by-path"))
     }
 
+    /// The link of a kind that leads to `node`, and that no other device claims.
     fn link_to(&self, node: &Path, kind: &str) -> Option<PathBuf> {
         let directory = fs::read_dir(self.dev.join("v4l").join(kind)).ok()?;
         let mut links: Vec<PathBuf> = directory.flatten().map(|entry| entry.path()).collect();
         links.sort(); // a newer udev makes two by path, with `usb` and `usbv2`; the first is on every box
-        links.into_iter().find(|link| fs::canonicalize(link).is_ok_and(|target| target == node))
+        let leads_there = |link: &PathBuf| fs::canonicalize(link).is_ok_and(|target| target == node);
+        links.into_iter().filter(leads_there).find(|link| !self.is_claimed_by_another(link, node))
     }
 
     fn is_claimed_by_another(&self, link: &Path, node: &Path) -> bool {
@@ -89,7 +91,9 @@ mod tests {
             fs::create_dir_all(&device).unwrap();
             fs::write(device.join("dev"), format!("81:{number}\n")).unwrap();
             let mut record = format!("I:1\nS:v4l/by-path/{port}\n");
-            symlink(&node, places.dev.join("v4l/by-path").join(port)).unwrap();
+            let by_path = places.dev.join("v4l/by-path").join(port);
+            let _ = fs::remove_file(&by_path);
+            symlink(&node, by_path).unwrap();
             if let Some(id) = id {
                 record += &format!("S:v4l/by-id/{id}\n");
                 let link = places.dev.join("v4l/by-id").join(id);
@@ -126,6 +130,19 @@ mod tests {
         let built_in = made.plug(6, None, "platform-x");
         assert_eq!(made.stable(&built_in), "v4l/by-path/platform-x");
         assert_eq!(made.0.stable(&made.0.dev.join("video9")), None);
+    }
+
+    #[test]
+    fn cameras_on_one_port_have_no_name_that_stays() {
+        let made = Made::new("card");
+        let first = made.plug(0, None, "pci-0000:03:00.0-video-index0");
+        assert_eq!(made.stable(&first), "v4l/by-path/pci-0000:03:00.0-video-index0");
+        let second = made.plug(1, None, "pci-0000:03:00.0-video-index0");
+        assert_eq!(
+            (made.0.stable(&first), made.0.stable(&second)),
+            (None, None),
+            "as vivid's, with n_devs=2"
+        );
     }
 
     #[test]

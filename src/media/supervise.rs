@@ -93,7 +93,7 @@ impl Supervisor {
 
     /// Until it is switched off or the daemon ends.
     async fn keep(&mut self) -> End {
-        self.shared.identify();
+        self.watch_device();
         let mut backoff = BACKOFF.0;
         let mut failure = self.check().await;
         loop {

@@ -17,8 +17,9 @@ packages_file=$here/../../packaging/packages.txt
 cache=${PORTALD_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portald/vm}
 mirror=${PORTALD_VM_MIRROR:-http://deb.debian.org/debian}
 
-# What the guest must be able to load: its disk, network and shared folder; vivid; and what a USB camera gadget is made of.
-modules=(virtio_pci virtio_blk virtio_net virtio_rng ext4 9p 9pnet_virtio overlay vivid uvcvideo usb_f_uvc libcomposite dummy_hcd)
+# What the guest must be able to load: its disk, network and shared folder; vivid; a camera fed by a program; and what a USB
+# camera that is a program is made of.
+modules=(virtio_pci virtio_blk virtio_net virtio_rng ext4 9p 9pnet_virtio overlay vivid v4l2loopback uvcvideo dummy_hcd gadgetfs)
 # What must be there before the root file system is.
 boot_modules=(virtio_pci virtio_blk ext4)
 # Room for the largest Debian so far (0.9 GB) and for a package under test; the file is sparse.
@@ -31,7 +32,7 @@ main() {
     local suite key image build
     suite=${PORTALD_VM_SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:-}")}
     [[ -n $suite ]] || die "/etc/os-release names no Debian release" "set PORTALD_VM_SUITE, for example to bookworm"
-    key=$({ cat "${BASH_SOURCE[0]}"; packages guest run; echo "$suite $mirror"; } | sha256sum | cut -c1-16)
+    key=$({ cat "${BASH_SOURCE[0]}"; packages guest run module; echo "$suite $mirror"; } | sha256sum | cut -c1-16)
     image=$cache/$suite-$key
     mkdir -p "$cache"
     # Two tests at once must not build the same image twice; the lock goes with the process, however that ends.
@@ -119,6 +120,8 @@ install_kernel() {
     kept=$root/usr/lib/modules/$version
     mkdir -p "$root/usr/lib/modules"
     mv "$full" "$kept"
+    build_loopback "$build" "$root" "$version"
+    install -D -m 644 "$build/v4l2loopback.ko" "$kept/updates/v4l2loopback.ko"
     in_root "$root" depmod "$version"
     module_files "$root" "$version" "${modules[@]}" | sort -u >"$build/modules.list"
     mv "$kept" "$build/modules.full"
@@ -128,6 +131,23 @@ install_kernel() {
     cp "$build"/modules.full/modules.{builtin,builtin.modinfo,order} "$kept/"
     in_root "$root" depmod "$version"
     echo "$version" >"$build/kernel-version"
+}
+
+# v4l2loopback, a camera fed by a program, is no part of Debian's kernel: Debian has its source, to be compiled against the
+# kernel's headers. That is done in a copy of the guest, of which nothing else is kept.
+build_loopback() {
+    local build=$1 root=$2 version=$3 maker=$1/maker
+    say "    v4l2loopback for $version"
+    cp -a "$root" "$maker"
+    {
+        # shellcheck disable=SC2046 # one word per package is meant
+        in_root "$maker" apt-get -qq -y --no-install-recommends install "linux-headers-$version" $(packages module | grep -v -- '-dkms$')
+        # Not installed: dkms would build for the kernel of this host.
+        in_root "$maker" sh -ec 'cd /tmp && apt-get -qq download "$1" && dpkg-deb -x "$1"_*.deb /' - "$(packages module | grep -- '-dkms$')"
+        in_root "$maker" sh -ec "make -C /usr/src/linux-headers-$version M=\$(echo /usr/src/v4l2loopback-*) modules"
+    } >"$build/module.log" 2>&1 || { tail -20 "$build/module.log" >&2; die "v4l2loopback does not build" "see the lines above"; }
+    mv "$maker"/usr/src/v4l2loopback-*/v4l2loopback.ko "$build/"
+    rm -rf --one-file-system "$maker"
 }
 
 # The files of some modules and of all they need, relative to the version's directory, in the order in which to load them.

@@ -45,8 +45,8 @@ check_host() {
     [[ -x $binary ]] || die "no binary at $binary" "cargo build --release"
     [[ -c /dev/net/tun ]] || modprobe tun || die "this kernel has no /dev/net/tun" "load its module tun"
     local tool
-    for tool in qemu-system-x86_64 ip unshare setpriv timeout node "${CHROMIUM:-chromium}"; do
-        command -v "$tool" >/dev/null || die "$tool is missing" "make test-vm installs the groups vm and test of packaging/packages.txt"
+    for tool in qemu-system-x86_64 ip unshare setpriv timeout cc node "${CHROMIUM:-chromium}"; do
+        command -v "$tool" >/dev/null || die "$tool is missing" "make test-vm installs the groups build, vm and test of packaging/packages.txt"
     done
     [[ -d $tree/tests/browser/node_modules/playwright-core ]] ||
         die "playwright-core is missing" "npm ci --prefix tests/browser"
@@ -60,15 +60,19 @@ inside() {
     make_share
     boot
     if [[ $# -eq 0 ]]; then
-        set -- node --test --test-reporter=spec "$here"/*.test.mjs
+        # One after the other: there is one machine.
+        set -- node --test --test-concurrency=1 --test-reporter=spec "$here"/*.test.mjs
     fi
     export PORTALD_VM_SHARE=$share PORTALD_VM_PID=$qemu PORTALD_VM_LOGS=$logs PORTALD_VM_URL=http://192.168.213.2:8080/
     # Not exec: the first process must outlive the test to reap what it leaves.
     local status=0
     "$@" || status=$?
     if [[ $status -ne 0 ]]; then
-        [[ ! -e $logs/portald.log ]] || { say "the daemon's last words:"; tail -60 "$logs/portald.log" >&2; }
-        say "failed; the machine's console, the daemon's whole journal and a picture of the page are in $logs"
+        local log
+        for log in "$logs"/*.portald.log; do
+            [[ ! -e $log ]] || { say "the daemon's last words in $(basename "$log" .portald.log):"; tail -40 "$log" >&2; }
+        done
+        say "failed; the machine's console, the daemon's whole journals and pictures of the page are in $logs"
     fi
     return $status
 }
@@ -88,6 +92,8 @@ make_share() {
     mkdir -p "$share/ctl"
     cp "$here"/guest/* "$share/"
     cp "$binary" "$share/portald"
+    # Static, because the guest need not be of this host's release.
+    cc -O2 -Wall -Wextra -Werror -static -pthread -o "$share/usbcam" "$here/guest/usbcam.c"
     local extra
     for extra in systemd/portald.service packaging/sysusers.conf; do
         [[ ! -e $tree/$extra ]] || cp "$tree/$extra" "$share/"

@@ -1,49 +1,38 @@
 // A real kernel camera, from the driver to the pixels in a browser: Debian's `vivid`, unplugged and plugged in again.
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { guest, logs, tryGuest, until, url } from './guest.mjs';
-
-const { chromium } = createRequire(new URL('../browser/package.json', import.meta.url))('playwright-core');
+import { cameraOf, cameraTable, launchBrowser, openWall, PATIENCE, serve, stopServing } from './wall.mjs';
 
 // One webcam, nothing else: by default the driver also makes radios, teletext and outputs.
 const PLUG = 'modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x00 && udevadm settle';
 // The driver lets go of a camera in use only through sysfs, as the USB core does when a plug is pulled.
 const UNPLUG = 'echo vivid.0 >/sys/bus/platform/drivers/vivid/unbind';
-// Emulated, and with other tests beside it: only a hang takes so long.
-const PATIENCE = { seconds: 90 };
-const CHROMIUM_ARGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-  '--disable-component-update', '--disable-sync',
-];
+const CAMERA = { title: 'Virtual camera', width: 640, height: 360, framerate: 15, bitrate: 800 };
 
 let browser;
 let page;
 
 before(async () => {
-  await guest('bash /share/install.sh');
   await guest(PLUG);
-  await guest('systemctl start portald', PATIENCE);
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: CHROMIUM_ARGS });
-  await until('the daemon to serve', async () => (await fetch(new URL('/healthz', url))).ok, PATIENCE);
+  await serve(cameraTable('vivid', '/dev/video0', CAMERA));
+  browser = await launchBrowser();
 });
 
 after(async () => {
-  // Whatever happened: what the daemon and the page said, and what they looked like.
-  await page?.screenshot({ path: join(logs, 'wall.png') }).catch(() => {});
-  writeFileSync(join(logs, 'portald.log'), (await tryGuest('journalctl --no-pager -o short-monotonic -u portald')).text);
-  writeFileSync(join(logs, 'kernel.log'), (await tryGuest('dmesg')).text);
+  await page?.screenshot({ path: join(logs, 'vivid.png') }).catch(() => {});
   await browser?.close();
+  await stopServing('vivid');
+  await tryGuest('rmmod vivid');
 });
 
 test('the wall shows the kernel camera, moving', async () => {
-  page = await openWall();
+  page = await openWall(browser);
   const picture = await movingPicture();
   // The tile may show the smaller rendition; of a camera this small it is as large.
   assert.deepEqual([picture.width, picture.height], [640, 360]);
-  const camera = await theCamera();
+  const camera = await cameraOf('vivid');
   assert.equal(camera.title, 'Virtual camera');
   assert.deepEqual(camera.rooms, ['home']);
   assert.equal(camera.state, 'live');
@@ -52,15 +41,15 @@ test('the wall shows the kernel camera, moving', async () => {
 
 test('unplugged while watched, the tile says why', async () => {
   // Or the reason shown could be an older one.
-  assert.equal((await theCamera()).state, 'live');
+  assert.equal((await cameraOf('vivid')).state, 'live');
   await guest(UNPLUG);
   const camera = await until('the API to say that the camera is gone', async () => {
-    const seen = await theCamera();
+    const seen = await cameraOf('vivid');
     return ['absent', 'backoff'].includes(seen.state) && seen.reason ? seen : null;
   }, PATIENCE);
   await until(`the page to show “${camera.reason}”`, async () => {
     // Read anew each time: the reason may tell of the attempts so far.
-    const { reason } = await theCamera();
+    const { reason } = await cameraOf('vivid');
     return reason && await page.getByText(reason).first().isVisible();
   }, PATIENCE);
   await until('the daemon to let go of the device', async () => (await tryGuest('rmmod vivid')).code === 0, PATIENCE);
@@ -72,7 +61,7 @@ test('unplugged while watched, the tile says why', async () => {
 
 test('plugged in again, the picture comes back by itself', async () => {
   await guest(PLUG);
-  await until('the API to say that the camera is back', async () => (await theCamera()).state === 'live', PATIENCE);
+  await until('the API to say that the camera is back', async () => (await cameraOf('vivid')).state === 'live', PATIENCE);
   await movingPicture();
   assert.equal(await page.evaluate(() => window.neverReloaded), true);
 });
@@ -80,7 +69,7 @@ test('plugged in again, the picture comes back by itself', async () => {
 test('when nobody watches, the device is closed; for the next viewer it opens again', async () => {
   await page.close();
   await until('the device to be closed', async () => !(await opened()), PATIENCE);
-  page = await openWall();
+  page = await openWall(browser);
   await movingPicture();
 });
 
@@ -93,7 +82,7 @@ test('what happened to the camera is in the journal, with its name as a field', 
 });
 
 test('SIGTERM while watched ends the daemon in order within 5 s', async () => {
-  assert.equal((await theCamera()).state, 'live');
+  assert.equal((await cameraOf('vivid')).state, 'live');
   // Both times are the guest's, so that a slow channel costs the daemon nothing.
   const text = await guest(`
     before=$(cut -d' ' -f1 /proc/uptime)
@@ -108,22 +97,6 @@ test('SIGTERM while watched ends the daemon in order within 5 s', async () => {
   assert.ok(took < 5, `took ${took.toFixed(1)} s`);
   assert.equal(await opened(), false);
 });
-
-async function openWall() {
-  const opening = await browser.newPage();
-  opening.on('console', (message) => console.log(`page: ${message.type()}: ${message.text()}`));
-  opening.on('pageerror', (error) => console.log(`page: uncaught: ${error}`));
-  await opening.goto(url);
-  await opening.evaluate(() => { window.neverReloaded = true; });
-  return opening;
-}
-
-async function theCamera() {
-  const cameras = await (await fetch(new URL('/api/cameras', url))).json();
-  const camera = cameras.find(({ name }) => name === 'vivid');
-  assert.ok(camera, `no camera "vivid" among ${JSON.stringify(cameras)}`);
-  return camera;
-}
 
 /** Whether any process in the guest holds the camera open. */
 async function opened() {
