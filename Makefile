@@ -12,13 +12,17 @@ NODE_MODULES := tests/browser/node_modules/.package-lock.json tests/relay/node_m
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ_ROOT := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
+# What packs the .deb, in the same way.
+CARGO_DEB_VERSION := 3.8.0
+CARGO_DEB_ROOT := target/tools/cargo-deb-$(CARGO_DEB_VERSION)
+CARGO_DEB := $(CARGO_DEB_ROOT)/bin/cargo-deb
 # What Prometheus has to say of /metrics and of what stands on it.
 PROMTOOL := target/tools/promtool
 
-.PHONY: help demo build check test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak bench clean
+.PHONY: help demo build check test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak bench clean deb test-deb test-arm64 release
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: build ## install what is missing, build, and run the wall with two test cameras and those plugged in
 	$(BIN) run --demo
@@ -60,6 +64,22 @@ test-ws: ## the WebSocket conformance suite Autobahn (needs root)
 	cargo build --locked --no-default-features --features echo --example ws_echo
 	tests/ws/run.sh $(abspath target/debug/examples/ws_echo)
 
+deb: $(CARGO_DEB) ## target/debian/portald_*.deb for Debian 12 and 13; ARCH=arm64 for the other architecture
+	$(INSTALL) build run deb
+	CARGO_DEB=$(abspath $(CARGO_DEB)) packaging/deb/build.sh $(ARCH)
+
+test-deb: $(CARGO_DEB) ## the .deb installed, upgraded and purged in containers with Debian 12 and 13 (needs root)
+	$(INSTALL) build run deb
+	CARGO_DEB=$(abspath $(CARGO_DEB)) tests/deb/run.sh
+
+test-arm64: $(CARGO_DEB) ## the arm64 .deb, cross-built, run by emulation with Debian 12's and 13's libraries (needs root)
+	$(INSTALL) build run deb arm64
+	CARGO_DEB=$(abspath $(CARGO_DEB)) tests/deb/arm64.sh
+
+release: $(CARGO_DEB) ## the packages of a release, if everything was tested and nothing is uncommitted
+	$(INSTALL) build run deb
+	CARGO_DEB=$(abspath $(CARGO_DEB)) packaging/deb/release.sh
+
 fuzz: $(CARGO_FUZZ) ## each fuzz target for FUZZ_SECONDS (60)
 	$(INSTALL) build fuzz
 	PORTALD_CARGO_FUZZ=$(abspath $(CARGO_FUZZ)) fuzz/run.sh
@@ -81,6 +101,10 @@ $(PROMTOOL): packaging/packages.txt
 $(CARGO_FUZZ):
 	$(INSTALL) build fuzz
 	cargo install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION) --root $(CARGO_FUZZ_ROOT)
+
+$(CARGO_DEB):
+	$(INSTALL) build
+	cargo install cargo-deb --locked --version $(CARGO_DEB_VERSION) --root $(CARGO_DEB_ROOT)
 
 tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	$(INSTALL) test

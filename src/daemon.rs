@@ -5,7 +5,7 @@ mod fleet;
 mod reload;
 
 use std::future::pending;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,12 +123,13 @@ fn foresee<'a>(cameras: impl Iterator<Item = &'a Camera>, encoders: &Arc<Encoder
 /// # Errors
 /// [`StartError`] before anything is served.
 pub fn run(settings: Settings, file: Option<PathBuf>, demo: bool) -> Result<(), StartError> {
+    let kept = systemd::kept();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Before all that takes long: without a handler SIGHUP ends the process.
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let timeline = Timeline::start()?;
     let templates = Arc::new(templates()?);
-    let result = runtime.block_on(serve(settings, file, demo, timeline, templates, hangup));
+    let result = runtime.block_on(serve(settings, file, demo, timeline, templates, hangup, kept));
     // What still blocks in a driver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
@@ -141,6 +142,7 @@ async fn serve(
     timeline: Timeline,
     templates: Arc<Templates>,
     mut hangup: Signal,
+    kept: Vec<TcpListener>,
 ) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -151,7 +153,8 @@ async fn serve(
     let servers = Arc::new(IceServers::open(&settings.ice)?);
     let ice = Arc::new(Ice::new(settings.ice.clone(), Arc::clone(&servers)));
     let timeline = timeline.with_ice(Arc::clone(&ice));
-    let listeners = server::bind(&settings.server.listen).await?;
+    let listeners = server::bind_keeping(&settings.server.listen, kept)?;
+    systemd::keep(&listeners);
     let bound: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let warm = {
         let timeline = timeline.clone();

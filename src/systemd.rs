@@ -1,9 +1,31 @@
-//! What systemd is told: ready, reloading, stopping, a status line, and that all is well. Without systemd these do
-//! nothing.
+//! What systemd is told: ready, reloading, stopping, a status line, and that all is well; and the sockets that it keeps
+//! for us. Without systemd these do nothing.
 
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use sd_notify::NotifyState;
+
+/// The name that systemd keeps our listening sockets under.
+const LISTENING: &str = "listen";
+
+/// The listening sockets of the last run, which systemd kept. To be called before there are other threads: it takes what
+/// systemd said of them out of the environment, so that no child believes them to be its own.
+#[must_use]
+pub fn kept() -> Vec<TcpListener> {
+    let mut given = ListenFd::from_env();
+    (0..given.len()).filter_map(|at| given.take_tcp_listener(at).ok().flatten()).collect()
+}
+
+/// Has systemd keep these listening sockets, and none of before, so that whoever connects while portald is restarted waits
+/// instead of being refused.
+pub fn keep<T: AsFd>(listeners: &[T]) {
+    let _ = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(LISTENING)]);
+    let sockets: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+    let _ = sd_notify::notify_with_fds(&[NotifyState::FdStore, NotifyState::FdName(LISTENING)], &sockets);
+}
 
 /// The sockets listen, or a reload is over. Never waits for a camera: `dpkg -i` blocks until this is said.
 pub fn ready() {

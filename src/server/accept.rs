@@ -32,6 +32,10 @@ use super::{Context, Peer, told_to_end};
 /// memory: trying again at once would burn a core, and nobody misses a second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
+/// How long portald, when it ends, waits for the request of a connection that has sent none: whoever connected at the last
+/// moment during an upgrade is answered.
+const LAST_REQUEST: Duration = Duration::from_millis(300);
+
 /// Refusals being explained at one time; beyond, a connection is just closed. Bounds what refusing costs.
 const REFUSALS: usize = 32;
 
@@ -158,7 +162,12 @@ async fn serve<S, B>(
     let result = tokio::select! {
         result = connection.as_mut() => Some(result),
         () = life.over() => None,
-        () = told_to_end(context.shutdown.clone()) => None,
+        () = async {
+            told_to_end(context.shutdown.clone()).await;
+            if !asked.load(Relaxed) {
+                sleep(LAST_REQUEST).await;
+            }
+        } => None,
     };
     if let Some(result) = result {
         if let Err(e) = result {

@@ -12,6 +12,7 @@ mod api;
 mod body;
 mod cameras;
 mod headers;
+mod kept;
 mod life;
 mod limits;
 mod linger;
@@ -32,7 +33,7 @@ mod websocket;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{self, IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -44,6 +45,7 @@ use self::access::attempts::Attempts;
 pub use self::access::{Access, AccessError};
 use self::access::{Caller, Client, Credentials, Shown, Visit};
 use self::body::{Body, BodyError};
+use self::kept::Kept;
 pub use self::limits::Limits;
 use self::refusals::{Reason, Refusals};
 pub use self::rooms::{RoomChange, room_changes};
@@ -168,16 +170,32 @@ impl ServerError {
 ///
 /// # Errors
 /// [`ServerError`] names the address that cannot be had.
-#[expect(clippy::unused_async, reason = "it needs a runtime, which the signature then says")]
+#[allow(clippy::unused_async, reason = "it needs a runtime, which the signature then says")]
 pub async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, ServerError> {
+    bind_keeping(addresses, Vec::new())
+}
+
+/// As [`bind`], but what listens at one of the addresses already goes on listening: `kept` are sockets of the last run. Those
+/// that nobody wants any more are shut. Must be called in a tokio runtime.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_keeping(
+    addresses: &[SocketAddr],
+    kept: Vec<net::TcpListener>,
+) -> Result<Vec<TcpListener>, ServerError> {
     if addresses.is_empty() {
         return Err(ServerError::NoAddress);
     }
-    let mut listeners = Vec::new();
-    for &address in addresses {
+    let is_dual = |address: SocketAddr| {
         let shares_port = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
-        let dual = is_any_v6(address) && (address.port() == 0 || !addresses.iter().any(shares_port));
-        match listen_on(address, dual) {
+        is_any_v6(address) && (address.port() == 0 || !addresses.iter().any(shares_port))
+    };
+    let wanted: Vec<_> = addresses.iter().map(|&address| (address, is_dual(address))).collect();
+    let mut kept = Kept::new(kept, &wanted);
+    let mut listeners = Vec::new();
+    for (address, dual) in wanted {
+        match kept.take(address, dual).unwrap_or_else(|| listen_on(address, dual)) {
             Ok(listener) => listeners.push(listener),
             Err(e) if is_any_v6(address) && is_unsupported(&e) => {
                 if !dual {
@@ -367,12 +385,17 @@ fn listen_on(address: SocketAddr, dual: bool) -> io::Result<TcpListener> {
     }
     // Connections of the last run that linger in TIME_WAIT must not keep the next one from starting.
     socket.set_reuse_address(true)?;
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_tcp_notsent_lowat(UNSENT)?; // connections inherit it
-    socket.set_nonblocking(true)?;
+    adjust(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Sets what its connections inherit.
+fn adjust(socket: &Socket) -> io::Result<()> {
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_nonblocking(true)
 }
 
 fn is_any_v6(address: SocketAddr) -> bool {

@@ -9,8 +9,10 @@ use portald::proto::ids::Name;
 use portald::server::Site;
 use portald::status::{CameraStatus, State};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::site::{Server, patient};
+use crate::site::{Server, patient, wait};
 
 fn camera(name: &str, state: State, reason: Option<&str>) -> CameraStatus {
     CameraStatus {
@@ -232,5 +234,29 @@ async fn metrics_count_members_and_show_cameras() {
         let typed =
             |name: &str| page.body.lines().filter(|l| l.starts_with(&format!("# TYPE {name} "))).count();
         assert_eq!(parts.map(typed).sum::<usize>(), 1, "{name}");
+    }
+}
+
+/// In an upgrade nobody who was let in is sent away without an answer.
+#[tokio::test]
+async fn who_came_in_at_the_last_moment_is_answered() {
+    let server = Server::start().await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+        streams.push(stream);
+    }
+    // Connections are accepted in their order, so the others are, too.
+    server.get("/healthz").await;
+    // Without a pause in between: the end and the requests are there at once.
+    server.shutdown.send(true).unwrap();
+    for stream in &streams {
+        stream.try_write(b"host: portald\r\nconnection: close\r\n\r\n").unwrap();
+    }
+    for mut stream in streams {
+        let mut answer = String::new();
+        wait("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
     }
 }

@@ -26,6 +26,7 @@ mod login;
 mod metrics;
 #[cfg(feature = "media")]
 mod media;
+mod package;
 #[cfg(feature = "media")]
 mod pictures;
 #[cfg(feature = "media")]
