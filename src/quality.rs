@@ -37,6 +37,10 @@ const RELAPSE: Duration = Duration::from_secs(60);
 /// After a silence of this length a link has to prove itself anew. GStreamer reports every 5 s.
 const GAP: Duration = Duration::from_secs(12);
 
+/// A page that has not shown the picture for so long is sent nothing until it does again: who looks at another window for
+/// a moment comes back to a picture that never stopped.
+pub const UNSEEN: Duration = Duration::from_secs(20);
+
 /// What a viewer is to get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
@@ -78,6 +82,8 @@ pub struct Chooser {
     sub: (u32, u32),
     wish: Quality,
     view: Option<View>,
+    /// Since when the page has not shown the picture.
+    unseen: Option<Instant>,
     link: Link,
     chosen: Option<Choice>,
     /// When it last changed without having been asked to.
@@ -89,7 +95,7 @@ impl Chooser {
     #[must_use]
     pub fn new(main: (u32, u32), sub: (u32, u32)) -> Self {
         let (wish, view, link) = (Quality::Auto, None, Link::default());
-        Self { main, sub, wish, view, link, chosen: None, changed: None }
+        Self { main, sub, wish, view, unseen: None, link, chosen: None, changed: None }
     }
 
     /// The pictures have these sizes from now on.
@@ -102,9 +108,16 @@ impl Chooser {
         self.wish = wish;
     }
 
-    /// The viewer shows the picture like this now.
-    pub fn view(&mut self, view: View) {
+    /// The viewer shows the picture like this from `now` on.
+    pub fn view(&mut self, now: Instant, view: View) {
         self.view = Some(view);
+        self.unseen = if view.visible { None } else { self.unseen.or(Some(now)) };
+    }
+
+    /// Whether the viewer need not be sent anything, whatever rendition it wished for.
+    #[must_use]
+    pub fn rests(&self, now: Instant) -> bool {
+        self.unseen.is_some_and(|since| now.saturating_duration_since(since) >= UNSEEN)
     }
 
     /// The viewer's link did this until `now`.
@@ -313,7 +326,7 @@ mod tests {
         }
 
         fn view(&mut self, width: u32, height: u32) -> Choice {
-            self.chooser.view(View { width, height, visible: true });
+            self.chooser.view(self.now, View { width, height, visible: true });
             self.now += HOLD;
             self.choose()
         }
@@ -346,9 +359,23 @@ mod tests {
         assert_eq!(rig.view(700, 400), Choice::Sub);
         assert_eq!(rig.view(4000, 300), Choice::Sub, "300 high, it is 533 wide");
         rig.view(1280, 720);
-        rig.chooser.view(View { width: 1280, height: 720, visible: false });
+        rig.chooser.view(rig.now, View { width: 1280, height: 720, visible: false });
         rig.now += HOLD;
         assert_eq!(rig.choose(), Choice::Sub);
+    }
+
+    #[test]
+    fn what_nobody_sees_is_not_sent_after_a_while_and_is_at_once_when_somebody_looks() {
+        let mut rig = Rig::new();
+        let hidden = View { width: 640, height: 360, visible: false };
+        assert!(!rig.chooser.rests(rig.now + UNSEEN), "a page that says nothing of this may well show it");
+        rig.chooser.view(rig.now, hidden);
+        let since = rig.now;
+        rig.chooser.view(since + UNSEEN / 2, hidden);
+        assert!(!rig.chooser.rests(since + UNSEEN - Duration::from_millis(1)));
+        assert!(rig.chooser.rests(since + UNSEEN), "said twice, it is hidden since the first time");
+        rig.chooser.view(since + UNSEEN, View { visible: true, ..hidden });
+        assert!(!rig.chooser.rests(since + UNSEEN));
     }
 
     #[test]
@@ -454,7 +481,7 @@ mod tests {
                         let round_trip = trip.map(Duration::from_millis);
                         rig.chooser.report(rig.now, Report { lost, round_trip });
                     }
-                    Event::View(width, height, visible) => rig.chooser.view(View { width, height, visible }),
+                    Event::View(width, height, visible) => rig.chooser.view(rig.now, View { width, height, visible }),
                     Event::Wish(new) => {
                         wish = new;
                         rig.chooser.wish(new);

@@ -1,6 +1,7 @@
 //! One viewer of one camera: feeds the negotiation, and does what it says on the viewer's pipeline and the link.
 
 mod glare;
+mod media;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,19 +14,17 @@ use tokio::time::{interval, sleep_until};
 pub use self::glare::Memory;
 
 use self::glare::Glare;
+use self::media::Media;
 use crate::link;
-use crate::media::MediaError;
 use crate::media::camera::{Attendance, Camera};
 use crate::media::fanout::Subscription;
 use crate::media::peer::{Peer, PeerEvent};
-use crate::media::plan::Rendition;
 use crate::proto::ids::{MemberId, Session as Number};
 use crate::proto::message::{Candidate, ClientMessage, Description, Quality};
-use crate::proto::negotiation::{Codec, IgnoreReason, Input, Limits, LossReason, Negotiation, Output};
-use crate::quality::{Choice, Chooser, View};
+use crate::proto::negotiation::{IgnoreReason, Input, Limits, LossReason, Negotiation, Output};
+use crate::quality::{Chooser, View};
 use crate::status::sessions::Tracked;
-use crate::status::viewers::{Listed, Playback};
-use crate::template::Values;
+use crate::status::viewers::Playback;
 
 /// Messages from the viewer that may wait. Its candidates and descriptions are a few dozen in all.
 const INBOX: usize = 64;
@@ -130,17 +129,6 @@ struct Trouble<'a> {
     message: &'a str,
 }
 
-/// What flows once the viewer is connected and its certificate checked.
-struct Media {
-    subscription: Subscription,
-    codec: Codec,
-    choice: Choice,
-    /// Frames it had been given when last looked.
-    sent: u64,
-    /// Its figures in the metrics.
-    listed: Listed,
-}
-
 struct Task {
     camera: Camera,
     viewer: Viewer,
@@ -191,7 +179,7 @@ impl Task {
     }
 
     async fn on_message(&mut self, message: Inbound) {
-        if self.attendance.is_none() {
+        if self.attendance.is_none() && !self.chooser.rests(Instant::now()) {
             self.attendance = Some(self.camera.attend());
         }
         match message {
@@ -202,7 +190,8 @@ impl Task {
                 self.choose();
             }
             Inbound::View(view) => {
-                self.chooser.view(view);
+                self.chooser.view(Instant::now(), view);
+                self.rest();
                 self.choose();
             }
             Inbound::Playback(playback) => {
@@ -222,8 +211,8 @@ impl Task {
         match event {
             PeerEvent::Negotiation(input) => self.feed(input).await,
             PeerEvent::KeyframeRequest => {
-                if let Some(media) = &self.media {
-                    media.subscription.request_keyframe();
+                if let Some(subscription) = self.subscription() {
+                    subscription.request_keyframe();
                 }
             }
             PeerEvent::Error(error) => {
@@ -284,67 +273,6 @@ impl Task {
         }
     }
 
-    async fn start_media(&mut self, payload_type: u8, codec: Codec) -> Result<(), MediaError> {
-        let template = self.camera.templates().viewer(codec.as_str());
-        let template = template.ok_or_else(|| MediaError::Template(format!("viewer/{}", codec.as_str())))?;
-        let launch = template
-            .render(&Values::new().with("payload_type", payload_type))
-            .map_err(|error| MediaError::Template(error.to_string()))?;
-        let peer = Arc::clone(&self.peer);
-        let started = spawn_blocking(move || peer.start_media(codec, payload_type, &launch)).await;
-        let source = started.map_err(|_| MediaError::Template("the payloader panicked".into()))??;
-        let choice = self.suitable();
-        let subscription = self.camera.subscribe(rendition(choice), codec, source);
-        let listed = self.camera.viewers().enter(self.camera.name());
-        if let Some(number) = listed.number() {
-            let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
-            debug!(camera, peer; "camera {camera}: in /metrics {peer} is viewer {number}");
-        }
-        self.media = Some(Media { subscription, codec, choice, sent: 0, listed });
-        Ok(())
-    }
-
-    /// By the sizes that are captured, which may not be those of the configuration.
-    fn suitable(&mut self) -> Choice {
-        let [main, sub] = self.camera.sizes();
-        self.chooser.sizes(main, sub);
-        self.chooser.choose(Instant::now())
-    }
-
-    /// Gives the viewer the rendition that suits it now.
-    fn choose(&mut self) {
-        if self.media.is_none() {
-            return;
-        }
-        let choice = self.suitable();
-        let Some(media) = &mut self.media else { return };
-        if choice == std::mem::replace(&mut media.choice, choice) {
-            return;
-        }
-        let rendition = rendition(choice);
-        self.camera.change(&mut media.subscription, rendition, media.codec);
-        let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
-        let (name, why) = (rendition.as_str(), self.chooser.why());
-        debug!(camera, peer; "camera {camera}: {peer} gets {name}: {why}");
-    }
-
-    fn measure(&mut self) {
-        let Some(media) = &self.media else { return };
-        let report = self.peer.reports().take();
-        media.listed.update(|figures| {
-            figures.rendition = rendition(media.choice).as_str();
-            figures.codec = media.codec.as_str().to_uppercase();
-            (figures.frames, figures.bytes) = media.subscription.given();
-            figures.lost = self.peer.reports().lost();
-            figures.loss = report.map(|report| report.lost).or(figures.loss);
-            figures.round_trip = report.and_then(|report| report.round_trip).or(figures.round_trip);
-        });
-        if let Some(report) = report {
-            self.chooser.report(Instant::now(), report);
-        }
-        self.choose();
-    }
-
     /// What only time can tell: a viewer that is stuck, or gone.
     async fn look(&mut self) {
         self.report();
@@ -358,7 +286,7 @@ impl Task {
 
     /// Tells the counters what is noted elsewhere.
     fn report(&mut self) {
-        if let Some(first) = self.media.as_ref().and_then(|media| media.subscription.first()) {
+        if let Some(first) = self.subscription().and_then(Subscription::first) {
             self.tracked.first_frame(first);
         }
         self.tracked.lost_events(self.peer.lost_events());
@@ -368,7 +296,7 @@ impl Task {
     /// nothing to report.
     async fn check_silence(&mut self) {
         let Some(media) = &mut self.media else { return };
-        let sent = media.subscription.sent();
+        let sent = media.subscription.as_ref().map_or(0, Subscription::sent);
         let flows = sent > media.sent;
         media.sent = sent;
         self.unheard = if flows && self.peer.silence() > 2 * LOOK { self.unheard + 1 } else { 0 };
@@ -404,12 +332,5 @@ impl Task {
     fn warn(&self, what: &str) {
         let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
         warn!(camera, peer, room = self.viewer.room.as_str(); "camera {camera}, viewer {peer}: {what}");
-    }
-}
-
-fn rendition(choice: Choice) -> Rendition {
-    match choice {
-        Choice::Main => Rendition::Main,
-        Choice::Sub => Rendition::Sub,
     }
 }

@@ -1,6 +1,7 @@
 //! What the API shows of the cameras: written by whoever runs them, read by the server.
 
 pub mod counts;
+pub mod events;
 pub mod sessions;
 pub mod viewers;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::watch;
 
 use self::counts::CameraCounts;
+use self::events::{Event, Events};
 use self::sessions::Sessions;
 use self::viewers::Viewers;
 use crate::control::Wishes;
@@ -175,6 +177,7 @@ struct Inner {
     /// Beside the table: what is counted there is no change of a camera's status.
     counts: Mutex<BTreeMap<Name, Arc<CameraCounts>>>,
     viewers: Viewers,
+    events: Events,
 }
 
 impl Cameras {
@@ -183,7 +186,8 @@ impl Cameras {
     pub fn new() -> Self {
         let (changes, _) = watch::channel(0);
         let (table, sessions, counts, viewers, turns) = Default::default();
-        Self { inner: Arc::new(Inner { table, changes, sessions, counts, viewers, turns }) }
+        let events = Events::default();
+        Self { inner: Arc::new(Inner { table, changes, sessions, counts, viewers, turns, events }) }
     }
 
     /// Adds a camera or replaces what is known of it. `since` is kept while the state stays the same, and is
@@ -260,6 +264,12 @@ impl Cameras {
         self.counted().clone()
     }
 
+    /// What lately became of them.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
     /// One camera.
     #[must_use]
     pub fn get(&self, name: &Name) -> Option<CameraStatus> {
@@ -277,6 +287,10 @@ impl Cameras {
         f(entry);
         entry.name = before.name.clone();
         entry.since = if entry.state == before.state { before.since } else { unix_millis() };
+        if entry.state != before.state {
+            let (name, at, reason) = (entry.name.clone(), entry.since, entry.reason.clone());
+            self.inner.events.add(Event { name, at, state: entry.state, reason });
+        }
         if *entry != before {
             self.bump();
         }

@@ -17,6 +17,21 @@ import { SignalingChannel } from './signaling.js';
 
 export { Latency, Portal, SignalingChannel };
 
+/**
+ * What is called often, done once when it has been quiet for a while; as in the portals library.
+ * @param {number} ms how long
+ * @param {() => void} act
+ * @returns {() => void}
+ */
+export function debounce(ms, act) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, ms);
+  };
+}
+
 /** Waits between two renewals of one member's session: doubled from the first to the cap. */
 const RENEW_FIRST = 10_000;
 const RENEW_CAP = 60_000;
@@ -65,6 +80,8 @@ export class PortalGun extends Emitter {
   #patience = new Map();
   /** @type {string | undefined} */
   #key;
+  /** Everyone in the room whom we may see, as last told. @type {Member[]} */
+  #listed = [];
 
   /** @type {(member: Member) => boolean} */
   #accept;
@@ -97,6 +114,23 @@ export class PortalGun extends Emitter {
     this.#route();
     if (rtc) this.#start(rtc);
     else adviseRtc(address).then((advice) => this.#start(advice));
+  }
+
+  /** As the portals library calls {@link portals}. */
+  get connections() {
+    return this.portals;
+  }
+
+  /** Asks `accept` about everyone anew: ends connections that it no longer wants, and makes those that it now does. */
+  reconsider() {
+    for (const member of this.#listed) {
+      const wanted = this.#accept(member);
+      if (this.portals.has(member.id) === wanted) continue;
+      if (!wanted) this.#end(member.id);
+      // The other end has seen our connection go, or never heard of us: it needs to be told to begin.
+      else if (member.session === undefined) this.#meet(member, true);
+      else this.signaler.trySend('renew-session', member.session, member.id);
+    }
   }
 
   /** Ends every connection, leaves the room and never comes back. */
@@ -148,6 +182,7 @@ export class PortalGun extends Emitter {
     const newSeat = info.key !== undefined && info.key !== this.#key;
     this.#key = info.key ?? this.#key;
     this.id = info.id;
+    this.#listed = info.members;
     const members = info.members.filter((member) => this.#accept(member));
     const listed = new Set(members.map((member) => member.id));
     for (const id of [...this.portals.keys()]) if (!listed.has(id)) this.#end(id);
@@ -199,7 +234,7 @@ export class PortalGun extends Emitter {
    * @param {unknown} payload
    */
   #post(portal, type, payload) {
-    if (this.state === 'open' && this.signaler.send(type, payload, portal.target.id)) return;
+    if (this.state === 'open' && this.signaler.trySend(type, payload, portal.target.id)) return;
     // Over the limit the oldest go: their connection will not come up, and is renewed for it.
     if (this.#outbox.push({ portal, type, payload }) > OUTBOX) this.#outbox.shift();
   }
@@ -226,7 +261,7 @@ export class PortalGun extends Emitter {
     const patience = this.#patience.get(id) ?? { attempts: 0, notBefore: 0 };
     if (now < patience.notBefore) return patience.notBefore - now;
     if (now > patience.notBefore + RENEW_CAP) patience.attempts = 0;
-    if (this.state !== 'open' || !this.signaler.send('renew-session', session, id)) return RENEW_UNSENT;
+    if (this.state !== 'open' || !this.signaler.trySend('renew-session', session, id)) return RENEW_UNSENT;
     const wait = Math.min(RENEW_FIRST * 2 ** patience.attempts, RENEW_CAP);
     this.#patience.set(id, { attempts: patience.attempts + 1, notBefore: now + wait });
     this.emit('debug', `${id}: asked for a new session: ${why}`);

@@ -20,6 +20,8 @@ const RETRY_CAP = 3_000;
 const REFUSED_CAP = 10_000;
 /** A socket that lived this long was a good one: the next loss is retried fast again. */
 const GOOD_SOCKET = 5_000;
+/** An application's messages that wait for the socket; the oldest go first, as it is the newest that still matter. */
+const OUTBOX = 64;
 /** Codes our sockets are closed with: whether our seat is to be kept for us. */
 const LEAVING = 1000;
 const COMING_BACK = 4000;
@@ -61,15 +63,21 @@ export class SignalingChannel extends Emitter {
   #timers = { open: undefined, retry: undefined, ping: undefined, pong: undefined };
   #closing = new AbortController();
   #options;
+  /** @type {[string, unknown, string | undefined][]} */
+  #outbox = [];
 
   /**
-   * @param {string | URL} url the server's `path` with `?room=`
-   * @param {Format & { onState?: (state: LinkState, why?: string) => void }} [options] `onState` is told of every
+   * @param {string | URL | ({ url: string | URL, room: string } & Format)} where the server's `path` with `?room=`, or
+   *   both apart with the options, as the portals library has it
+   * @param {Format & { onState?: (state: LinkState, why?: string) => void }} [more] `onState` is told of every
    *   change of the link; no event, for its name could be some message's type
    */
-  constructor(url, options = {}) {
+  constructor(where, more = {}) {
     super();
-    this.url = new URL(url);
+    const apart = typeof where === 'object' && !(where instanceof URL);
+    const options = apart ? { ...where, ...more } : more;
+    this.url = new URL(apart ? where.url : where);
+    if (apart) this.url.searchParams.set('room', where.room);
     this.url.protocol = this.url.protocol.replace(/^http/, 'ws');
     this.#options = { composeMessage, parseMessage, onState: () => {}, ...options };
     this.#watchPage();
@@ -77,13 +85,27 @@ export class SignalingChannel extends Emitter {
   }
 
   /**
-   * Sends a message to the server, or through it to `target`.
+   * Sends a message to the server, or through it to `target`; if there is no way now, as soon as we are seated again, or
+   * never where 64 later ones wait too.
+   * @param {string} type
+   * @param {unknown} payload
+   * @param {string} [target] a member's id
+   * @returns {boolean} whether it could be sent at once
+   */
+  send(type, payload = {}, target) {
+    if (this.trySend(type, payload, target)) return true;
+    if (this.#outbox.push([type, payload, target]) > OUTBOX) this.#outbox.shift();
+    return false;
+  }
+
+  /**
+   * Sends a message now or not at all.
    * @param {string} type
    * @param {unknown} payload
    * @param {string} [target] a member's id
    * @returns {boolean} whether there was a socket to send it on
    */
-  send(type, payload, target) {
+  trySend(type, payload, target) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(this.#options.composeMessage(type, payload, target));
     return true;
@@ -148,11 +170,12 @@ export class SignalingChannel extends Emitter {
     this.#seatedAt ||= performance.now();
     this.#refused = false;
     this.#options.onState('open');
+    for (const message of this.#outbox.splice(0)) this.send(...message);
   }
 
   /** @param {number} limit */
   #ping(limit) {
-    if (!this.send('ping', ++this.#pings)) return;
+    if (!this.trySend('ping', ++this.#pings)) return;
     clearTimeout(this.#timers.pong);
     this.#timers.pong = setTimeout(() => this.#drop('no answer to a ping'), limit);
   }

@@ -7,9 +7,11 @@ import { Latency } from './latency.js';
 /** @typedef {import('./portal.js').Portal} Portal */
 /** @typedef {import('./portal.js').CameraState} CameraState */
 /**
- * `live`: the picture moves · `waiting`: none has come yet · `frozen`: it has stopped moving · `problem`: the camera has one.
- * @typedef {'live' | 'waiting' | 'frozen' | 'problem'} Phase
+ * `live`: the picture moves · `waiting`: none has come yet · `frozen`: it has stopped moving · `problem`: the camera has one
+ * · `stills`: single pictures over HTTP, because no connection comes up.
+ * @typedef {'live' | 'waiting' | 'frozen' | 'problem' | 'stills'} Phase
  */
+/** As `/api/cameras` lists them. @typedef {{ name: string, width: number, height: number, codec?: string, encoder?: string }} Rendition */
 
 /** A picture older than this (ms) is no longer live, and the tile says so. */
 const STALE = 2_000;
@@ -19,6 +21,10 @@ const SETTLED = 300;
 const UNSEEN = 3_000;
 /** So long without a picture (ms) from a camera that says it is live, and a new connection is asked for. */
 const GIVE_UP = 10_000;
+/** So long without a picture (ms), and single ones are fetched: on a LAN a connection takes less than a second. */
+const FALL_BACK = 6_000;
+/** A single picture older than this (ms) is not shown as if it were of now. */
+const STILL_STALE = 5_000;
 
 /** What a camera's state is called, where it explains why there is no picture. */
 const HEADLINES = new Map(Object.entries({
@@ -29,6 +35,9 @@ const HEADLINES = new Map(Object.entries({
 }));
 /** The same in a word or two, beside the title. */
 const BADGES = new Map(Object.entries({ absent: 'not connected', stalled: 'no picture', backoff: 'failed', disabled: 'off' }));
+
+/** What a tile with single pictures means. */
+const STILLS_WHY = 'single pictures, because no WebRTC connection comes up (is UDP blocked, or WebRTC switched off?)';
 
 export class Tile {
   /** What is on the screen now, so that the page is touched only when that changes. */
@@ -43,6 +52,10 @@ export class Tile {
   #told = { quality: 'auto', view: '' };
   /** How the picture is shown, and since when. */
   #view = { text: '', since: 0 };
+  /** Single pictures, while no others come. @type {import('./stills.js').Stills | 'loading' | undefined} */
+  #stills;
+  /** Of a person; cameras have none. @type {MediaStreamTrack | undefined} */
+  #sound;
 
   /**
    * @param {HTMLTemplateElement} template
@@ -72,12 +85,18 @@ export class Tile {
     this.longestGap = 0;
     /** @type {Phase} */
     this.phase = 'waiting';
+    /** The rendition somebody chose for this tile. @type {'auto' | 'main' | 'sub'} */
+    this.wish = 'auto';
+    /** @type {Rendition[]} */
+    this.renditions = [];
 
     const fragment = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     this.element = /** @type {HTMLLIElement} */ (fragment.querySelector('.tile'));
     this.video = this.#part('video', HTMLVideoElement);
     this.button = this.#part('.open', HTMLButtonElement);
     this.closer = this.#part('.close', HTMLAnchorElement);
+    this.more = this.#part('.more', HTMLButtonElement);
+    this.still = this.#part('.still', HTMLImageElement);
     // The attribute in the markup is not enough: a browser may start a cloned video unmuted, and then refuse to play it.
     this.video.muted = true;
     this.video.addEventListener('loadeddata', () => this.#awaitFrame());
@@ -96,6 +115,21 @@ export class Tile {
     portal.addEventListener('track', (/** @type {RTCTrackEvent} */ event) => expect(event.track));
   }
 
+  /** Whether it shows a camera, and not somebody. */
+  get isCamera() {
+    return this.id.startsWith('!');
+  }
+
+  /** From the camera's capture to this screen, in ms, where the browser tells. */
+  get latency() {
+    return this.#latency?.value;
+  }
+
+  /** Whether there is anything to hear. */
+  get hasSound() {
+    return this.video.srcObject instanceof MediaStream && this.video.srcObject.getAudioTracks().length > 0;
+  }
+
   /** The member has gone. */
   detach() {
     this.portal = undefined;
@@ -104,6 +138,7 @@ export class Tile {
   /** Lets go of everything; the tile is taken off the wall. */
   remove() {
     this.detach();
+    this.#endStills();
     this.video.srcObject = null;
     this.element.remove();
   }
@@ -122,6 +157,7 @@ export class Tile {
   update(now, watched) {
     const age = this.frames ? now - Math.max(this.lastFrameAt, this.#watchedSince) : now - this.#watchedSince;
     if (watched) this.phase = this.#judge(age);
+    this.#fallBack(age, watched);
     this.#render(age);
     const connected = this.portal?.peer.connectionState === 'connected';
     // The client renews connections that fail; one that looks well and brings no pictures only we can tell.
@@ -147,8 +183,24 @@ export class Tile {
     if (text !== this.#view.text) this.#view = { text, since: now };
     const settled = told.view === '' || now - this.#view.since >= (view.visible ? SETTLED : UNSEEN);
     // The size first: `auto` is decided by it.
-    if (settled && told.view !== text && signaler.send('view', view, this.id)) told.view = text;
-    if (told.quality !== quality && signaler.send('quality', quality, this.id)) told.quality = quality;
+    if (settled && told.view !== text && signaler.trySend('view', view, this.id)) told.view = text;
+    if (told.quality !== quality && signaler.trySend('quality', quality, this.id)) told.quality = quality;
+  }
+
+  /** @param {number} age @param {boolean} watched */
+  #fallBack(age, watched) {
+    if (this.phase === 'live' || !watched || !this.isCamera || HEADLINES.has(this.state.state)) return this.#endStills();
+    if (this.#stills || age < FALL_BACK) return;
+    this.#stills = 'loading';
+    const large = () => this.element.classList.contains('large');
+    import('./stills.js').then(({ Stills }) => {
+      if (this.#stills === 'loading') this.#stills = new Stills(this.name, this.still, large);
+    }, () => { this.#stills = undefined; });
+  }
+
+  #endStills() {
+    if (typeof this.#stills === 'object') this.#stills.close();
+    this.#stills = undefined;
   }
 
   /** For tests and the curious. */
@@ -158,7 +210,7 @@ export class Tile {
       name, phase, state: state.state, reason: state.reason ?? null, frames, lastFrameAt, longestGap, connections,
       connection: this.portal?.serial, width: video.videoWidth, height: video.videoHeight,
       // From capture to screen, in ms; null where it is not known.
-      latency: this.#latency?.value ?? null,
+      latency: this.latency ?? null,
     };
   }
 
@@ -175,6 +227,7 @@ export class Tile {
     if (HEADLINES.has(this.state.state)) return 'problem';
     // Pictures that come while the camera says it has none are a slate.
     if (this.frames > 0 && age < STALE) return this.state.state === 'opening' ? 'waiting' : 'live';
+    if (typeof this.#stills === 'object' && performance.now() - this.#stills.lastAt < STILL_STALE && this.#stills.lastAt > 0) return 'stills';
     return this.frames > 0 ? 'frozen' : 'waiting';
   }
 
@@ -195,10 +248,11 @@ export class Tile {
       live: ['', ''],
       waiting: [this.state.state === 'opening' ? 'Opening the camera…' : 'Connecting…', this.state.reason ?? ''],
       frozen: [`No new picture for ${duration(seconds)}`, this.state.reason ?? ''],
+      stills: ['', ''],
       problem: [HEADLINES.get(this.state.state) ?? '', this.#explain()],
     };
     const [headline, reason] = texts[this.phase];
-    const badge = BADGES.get(this.state.state) ?? (this.phase === 'frozen' ? 'not live' : '');
+    const badge = BADGES.get(this.state.state) ?? { frozen: 'not live', stills: 'single pictures' }[/** @type {string} */ (this.phase)] ?? '';
     const slate = this.phase !== 'live' && this.frames > 0 && age < STALE;
     const shown = [this.phase, this.state.state, this.title, headline, reason, badge, slate].join('\n');
     if (shown === this.#shown) return;
@@ -210,8 +264,11 @@ export class Tile {
     this.#part('.headline', HTMLElement).textContent = headline;
     this.#part('.reason', HTMLElement).textContent = reason;
     this.#part('.badge', HTMLElement).textContent = badge;
-    const truth = this.phase === 'live' ? badge || 'live' : HEADLINES.get(this.state.state) ?? headline;
+    const why = this.phase === 'stills' ? STILLS_WHY : '';
+    this.#part('.badge', HTMLElement).title = why;
+    const truth = this.phase === 'live' ? badge || 'live' : why || (HEADLINES.get(this.state.state) ?? headline);
     this.button.ariaLabel = `${this.title}: ${truth}`;
+    this.more.ariaLabel = `Menu of ${this.title}`;
   }
 
   #explain() {
@@ -227,7 +284,8 @@ export class Tile {
    * @param {MediaStreamTrack} track
    */
   #await(portal, track) {
-    if (track.kind !== 'video') return;
+    if (track.kind === 'audio') this.#sound = track;
+    if (track.kind !== 'video') return this.#join();
     const show = () => portal === this.portal && this.#show(track);
     if (track.muted && this.frames > 0) track.addEventListener('unmute', show, { once: true });
     else show();
@@ -240,7 +298,16 @@ export class Tile {
     this.video.srcObject = new MediaStream([track]);
     const receiver = this.portal?.peer.getReceivers().find((one) => one.track === track);
     this.#latency = receiver && new Latency(receiver);
+    this.#join();
     this.#play();
+  }
+
+  /** Adds the sound to the picture; it is heard when somebody asks for it. */
+  #join() {
+    const stream = this.video.srcObject;
+    if (!this.#sound || !(stream instanceof MediaStream) || stream.getTracks().includes(this.#sound)) return;
+    for (const old of stream.getAudioTracks()) stream.removeTrack(old);
+    stream.addTrack(this.#sound);
   }
 
   #play() {

@@ -1,38 +1,41 @@
 /**
  * The wall page: a tile for every camera of a room (`?room=`), or one camera alone (`?camera=`). `?token=` is for screens
- * without a keyboard: the password, or the room's token.
+ * without a keyboard: the password, or the room's token; `?kiosk` for screens that nobody looks after (see kiosk.js).
  *
  * For tests and the curious there is `window.portald = { gun, tiles, wall }`: the {@link PortalGun}; the tiles by member id
  * (a camera's is `!` + its name), each with `stats` (see tile.js) and `video`; and the wall itself.
  *
  * @module
  */
+import { advice, show } from './advice.js';
+import { byId, getJson, logIn, setText, token, wanted } from './api.js';
 import { PortalGun } from './client.js';
+import { defaultRoom, fullScreen, offerToPublish, roomsOf, showRooms } from './header.js';
 import { bestGrid, commonAspect, gridLine } from './layout.js';
+import { Memory } from './memory.js';
 import { Tile } from './tile.js';
 
 /** How often the tiles are held against the clock (ms): fine enough to tell a picture 2 s old. */
 const TICK = 500;
 /** How often the daemon is asked about its cameras (ms); they tell their viewers themselves, this is for the rest. */
 const POLL = 5_000;
-/** Longest wait for an answer of the API (ms). */
-const API_LIMIT = 4_000;
 /** So long (ms) a tile that was clicked gets the full picture whatever its size and link; then both are heeded. */
 const SHARP = 3_000;
+/** So long (ms) after a picture was made large a second tap belongs to the first. */
+const DOUBLE_TAP = 350;
+/** How far (CSS pixels) an arrow key moves a picture that is larger than the screen. */
+const PAN = 60;
 /** A link lost for less (ms) is nobody's business. */
 const LINK_PATIENCE = 1_000;
 
 /**
  * A camera as `/api/cameras` lists it.
  * @typedef {{ name: string, title: string, rooms: string[], state: string, reason?: string, since?: number,
- *   renditions?: { name: string, width: number, height: number }[] }} Camera
+ *   renditions?: import('./tile.js').Rendition[] }} Camera
  */
 
 /** @typedef {import('./portal.js').Portal} Portal */
 /** @typedef {import('./portal.js').CameraState} CameraState */
-/** Something to do: what to type or write, and what that does. @typedef {[string, string]} Step */
-
-const byId = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 class Wall {
   /** By member id. @type {Map<string, Tile>} */
@@ -41,12 +44,16 @@ class Wall {
   large = undefined;
   /** When it became the large one. */
   #enlargedAt = 0;
+  /** @type {import('./zoom.js').Zoom | undefined} */
+  #zoom;
   /** What the server refused, until it takes us. @type {import('./client.js').PortalError | undefined} */
   #refusal;
   /** Whether we know what cameras there are. */
   #told = false;
   #lostSince = performance.now();
   #columns = 1;
+  /** Cameras of this room that are not shown because somebody chose so. */
+  #hidden = 0;
   #grid = byId('grid');
   #template = /** @type {HTMLTemplateElement} */ (byId('tile'));
 
@@ -57,6 +64,7 @@ class Wall {
   constructor(room, only) {
     this.room = room;
     this.only = only;
+    this.memory = new Memory(room);
     setText(byId('room'), only ?? room);
     document.title = `${only ?? room} · camera wall`;
     const path = document.querySelector('meta[name=portald-path]')?.getAttribute('content') ?? '/portal';
@@ -64,7 +72,7 @@ class Wall {
       room,
       url: new URL(path, location.href),
       token: token ?? undefined,
-      accept: (member) => only === null || member.id === `!${only}`,
+      accept: ({ id }) => (only === null ? !this.memory.isHidden(id) : id === `!${only}`),
     });
     this.#followGun();
     this.#followPage();
@@ -78,7 +86,7 @@ class Wall {
     gun.addEventListener('connection', (/** @type {Portal} */ portal) => {
       // A person has a tile once there is something to show; a camera has one always.
       if (portal.isCamera) this.#meet(portal);
-      else portal.addEventListener('track', () => this.#introduce(portal));
+      else portal.addEventListener('track', (/** @type {RTCTrackEvent} */ event) => this.#introduce(portal, event));
       portal.addEventListener('state', (/** @type {CameraState} */ state) => this.#hear(portal.target.id, state));
     });
     gun.addEventListener('disconnection', (/** @type {Portal} */ portal) => {
@@ -112,6 +120,21 @@ class Wall {
     });
     // A phone's "back" leaves the large picture, not the wall.
     addEventListener('popstate', () => this.#enlarge(this.tiles.get(history.state?.large)));
+    byId('unhide').addEventListener('click', () => {
+      this.memory.showAll();
+      this.gun.reconsider();
+      this.#poll();
+    });
+    byId('full').hidden = !document.fullscreenEnabled;
+    byId('full').addEventListener('click', fullScreen);
+  }
+
+  /**
+   * Shows one tile large, or all, without a place in the history: for what happens by itself.
+   * @param {Tile | undefined} tile
+   */
+  show(tile) {
+    if (this.only === null) this.#enlarge(tile);
   }
 
   /** @param {Portal} portal */
@@ -122,10 +145,18 @@ class Wall {
     queueMicrotask(() => this.#ask(tile, performance.now()));
   }
 
-  /** @param {Portal} portal */
-  #introduce(portal) {
+  /**
+   * @param {Portal} portal with a person
+   * @param {RTCTrackEvent} event
+   */
+  #introduce(portal, { streams }) {
     const tile = this.#tileOf(portal.target);
     if (tile.portal !== portal) tile.attach(portal);
+    for (const stream of streams) {
+      stream.addEventListener('removetrack', () => {
+        if (tile.portal === portal && stream.getVideoTracks().length === 0) this.#remove(tile);
+      });
+    }
   }
 
   /**
@@ -145,14 +176,29 @@ class Wall {
     const cameras = await getJson('api/cameras');
     if (!Array.isArray(cameras)) return;
     this.#told = true;
-    const here = cameras.filter((camera) => this.#shows(camera));
+    const all = cameras.filter((camera) => this.#shows(camera));
+    this.#countHidden(all);
+    const here = all.filter(({ name }) => !this.#isHidden(`!${name}`));
     for (const camera of here) this.#describe(camera, asked);
     const known = new Set(here.map((camera) => `!${camera.name}`));
     for (const tile of [...this.tiles.values()]) {
-      if (!known.has(tile.id) && !tile.portal) this.#remove(tile);
+      if (this.#isHidden(tile.id) || (!known.has(tile.id) && !tile.portal)) this.#remove(tile);
     }
-    this.#sort(here);
+    this.#sort(here.map(({ name }) => `!${name}`));
     this.#tick();
+  }
+
+  /** @param {string} id */
+  #isHidden(id) {
+    return this.only === null && this.memory.isHidden(id);
+  }
+
+  /** @param {Camera[]} cameras */
+  #countHidden(cameras) {
+    this.#hidden = this.only === null ? this.memory.hiddenOf(cameras.map(({ name }) => `!${name}`)) : 0;
+    const button = byId('unhide');
+    button.hidden = this.#hidden === 0;
+    setText(button, `Show ${this.#hidden} hidden`);
   }
 
   /** @param {Camera} camera */
@@ -169,6 +215,7 @@ class Wall {
     tile.title = title;
     // The camera's own word is the newer one when it came while the answer was under way.
     if (asked > tile.toldAt) tile.state = { state, reason, since };
+    tile.renditions = renditions;
     const main = renditions.find((rendition) => rendition.name === 'main');
     if (main && tile.frames === 0 && main.height > 0) tile.aspect = main.width / main.height;
     if (this.only !== null) setText(byId('room'), title);
@@ -197,13 +244,33 @@ class Wall {
     wall.searchParams.set('room', this.room);
     if (token) wall.searchParams.set('token', token);
     tile.closer.href = wall.href;
-    tile.button.addEventListener('click', () => (this.large === tile ? this.#back() : this.#open(tile)));
+    tile.button.addEventListener('click', () => {
+      // The second half of a double tap that opened it.
+      if (performance.now() - this.#enlargedAt < DOUBLE_TAP) return;
+      if (this.large === tile) this.#back();
+      else this.#open(tile);
+    });
+    tile.more.addEventListener('click', () => import('./menu.js').then(({ toggle }) => toggle(tile, this.#menu)));
     tile.closer.addEventListener('click', (event) => {
       if (this.only !== null) return;
       event.preventDefault();
       this.#back();
     });
   }
+
+  /** What a tile's menu can do here. @type {import('./menu.js').Wall} */
+  #menu = {
+    isLarge: (tile) => this.large === tile,
+    move: (tile, by) => {
+      if (this.memory.move(tile.id, by, [...this.tiles.keys()])) this.#sort([...this.tiles.keys()]);
+    },
+    hide: (tile) => {
+      this.memory.hide(tile.id);
+      this.gun.reconsider();
+      this.#poll();
+    },
+    only: wanted.get('camera'),
+  };
 
   /** @param {Tile} tile */
   #remove(tile) {
@@ -214,13 +281,13 @@ class Wall {
   }
 
   /**
-   * Puts the tiles in the daemon's order, everybody else behind.
-   * @param {Camera[]} cameras
+   * Puts the tiles in the order that this device remembers, else the daemon's, everybody else behind.
+   * @param {string[]} ids of the daemon's cameras, in its order
    */
-  #sort(cameras) {
-    const rank = new Map(cameras.map((camera, index) => [`!${camera.name}`, index]));
+  #sort(ids) {
     const before = [...this.tiles.values()];
-    const sorted = before.toSorted((a, b) => (rank.get(a.id) ?? Infinity) - (rank.get(b.id) ?? Infinity) || 0);
+    const known = [...ids, ...before.map((tile) => tile.id).filter((id) => !ids.includes(id))];
+    const sorted = this.memory.sorted(known).flatMap((id) => this.tiles.get(id) ?? []);
     if (sorted.every((tile, index) => tile === before[index])) return;
     this.tiles.clear();
     for (const tile of sorted) this.tiles.set(tile.id, tile);
@@ -254,6 +321,13 @@ class Wall {
     const left = this.large;
     this.large = tile;
     this.#enlargedAt = performance.now();
+    this.#zoom?.close();
+    this.#zoom = undefined;
+    if (tile) {
+      import('./zoom.js').then(({ Zoom }) => {
+        if (this.large === tile && !this.#zoom) this.#zoom = new Zoom(tile.button, tile.video);
+      });
+    }
     for (const other of this.tiles.values()) {
       other.element.classList.toggle('large', other === tile);
       other.closer.hidden = other !== tile;
@@ -266,8 +340,10 @@ class Wall {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === 'Escape' && this.large) return this.#back();
+    if (event.key === 'f') return fullScreen();
+    if (this.#zoom && this.#onZoomKey(event.key, this.#zoom)) return event.preventDefault();
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns }[event.key];
     if (step === undefined || this.only !== null) return;
     event.preventDefault();
@@ -277,6 +353,19 @@ class Wall {
     if (!next) return;
     if (this.large) this.#open(next);
     else next.button.focus();
+  }
+
+  /**
+   * @param {string} key
+   * @param {import('./zoom.js').Zoom} zoom
+   * @returns {boolean} whether it was one of these
+   */
+  #onZoomKey(key, zoom) {
+    const notches = { '+': 1, '=': 1, '-': -1 }[key];
+    if (notches) zoom.step(notches);
+    if (key === '0') zoom.reset();
+    const [x, y] = { ArrowLeft: [-PAN, 0], ArrowRight: [PAN, 0], ArrowUp: [0, -PAN], ArrowDown: [0, PAN] }[key] ?? [0, 0];
+    return notches !== undefined || key === '0' || ((x !== 0 || y !== 0) && zoom.pan(x, y));
   }
 
   /** Fits the grid to the stage. */
@@ -315,6 +404,7 @@ class Wall {
 
   /** @param {Tile} tile */
   #isSeen(tile) {
+    if (document.pictureInPictureElement === tile.video) return true;
     return !document.hidden && (!this.large || this.large === tile);
   }
 
@@ -326,7 +416,7 @@ class Wall {
   #ask(tile, now) {
     if (this.gun.state !== 'open') return;
     const clicked = tile === this.large && now - this.#enlargedAt < SHARP;
-    tile.ask(this.gun.signaler, clicked ? 'main' : 'auto', this.#isSeen(tile), now);
+    tile.ask(this.gun.signaler, clicked ? 'main' : tile.wish, this.#isSeen(tile), now);
   }
 
   /** @param {number} now */
@@ -343,127 +433,20 @@ class Wall {
   /** What to do when there is nothing to show. */
   #advise() {
     const isRefused = /^(room_|too_many_attempts)/.test(this.#refusal?.code ?? '');
-    const advice = this.tiles.size > 0 && !isRefused ? undefined : this.#advice();
-    byId('notice').hidden = advice === undefined;
-    this.#grid.hidden = advice !== undefined;
-    if (!advice) return;
-    setText(byId('notice-title'), advice.title);
-    setText(byId('notice-text'), advice.text);
-    const list = byId('notice-steps');
-    if (list.textContent !== advice.steps.flat().join('')) list.replaceChildren(...advice.steps.map(stepItem));
-  }
-
-  /** @returns {{ title: string, text: string, steps: Step[] } | undefined} */
-  #advice() {
-    const refusal = this.#refusal?.code;
-    if (refusal === 'room_full') {
-      return { title: 'This room is full', text: 'As many are watching as the server allows. It is tried again.', steps: [] };
-    }
-    if (refusal === 'too_many_attempts') {
-      return { title: 'Too many wrong passwords', text: 'They came from your address. It is tried again.', steps: [] };
-    }
-    if (refusal?.startsWith('room_')) {
-      return {
-        title: `There is no room “${this.room}” here`,
-        text: 'Choose another at the top, or add it to portald.toml:',
-        steps: [[`[room.${this.room}]`, '']],
-      };
-    }
-    if (!this.#told) {
-      return this.#lostSince > 0 && performance.now() - this.#lostSince > LINK_PATIENCE
-        ? { title: 'The server cannot be reached', text: 'The wall appears as soon as it answers.', steps: [] }
-        : undefined;
-    }
-    if (this.only !== null) {
-      return {
-        title: `There is no camera “${this.only}” in this room`,
-        text: 'Cameras are named in portald.toml, as [camera.NAME].',
-        steps: [['portald devices', 'lists what is plugged in']],
-      };
-    }
-    return {
-      title: 'No camera yet',
-      text: 'Plug a camera into this box and start portald again, or name one in its configuration. On the box:',
-      steps: [
-        ['portald devices', 'lists the cameras that were found'],
-        ['portald run --demo', 'shows two test cameras'],
-        ['portald.toml', 'names cameras in [camera.NAME] tables'],
-      ],
-    };
+    const { room, only } = this;
+    const lost = this.#lostSince > 0 && performance.now() - this.#lostSince > LINK_PATIENCE;
+    const what = this.tiles.size > 0 && !isRefused
+      ? undefined
+      : advice({ room, only, refusal: this.#refusal?.code, told: this.#told, lost, hidden: this.#hidden });
+    this.#grid.hidden = what !== undefined;
+    show(what);
   }
 }
 
-/**
- * @param {HTMLElement} element
- * @param {string} text
- */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-/** @param {Step} step */
-function stepItem([code, text]) {
-  const item = document.createElement('li');
-  item.append(Object.assign(document.createElement('code'), { textContent: code }), text);
-  return item;
-}
-
-/**
- * @param {string} path of the daemon's API
- * @returns {Promise<unknown>} undefined when there is no answer
- */
-async function getJson(path) {
-  try {
-    const url = new URL(path, location.href);
-    if (token) url.searchParams.set('token', token);
-    const response = await fetch(url, { signal: AbortSignal.timeout(API_LIMIT), cache: 'no-store' });
-    if (response.status === 401) logIn(wanted.get('room'));
-    return response.ok ? await response.json() : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/**
- * Leaves for the login page, which comes back here. Without the token, which did not help.
- * @param {string | null} room the room that is to be opened
- */
-function logIn(room) {
-  const here = new URL(location.href);
-  here.searchParams.delete('token');
-  const login = new URL('login', location.href);
-  if (room) login.searchParams.set('room', room);
-  login.searchParams.set('next', here.pathname + here.search);
-  location.replace(login);
-}
-
-/**
- * The room of a page that names none: `home`, as in the default config, else one with a camera, else any.
- * @param {{ name: string, members?: { kind: string }[] }[]} rooms
- */
-function defaultRoom(rooms) {
-  const isHome = (/** @type {{ name: string }} */ { name }) => name === 'home';
-  const hasCamera = (/** @type {typeof rooms[number]} */ { members }) => members?.some(({ kind }) => kind === 'camera');
-  return (rooms.find(isHome) ?? rooms.find(hasCamera) ?? rooms[0])?.name ?? 'home';
-}
-
-/** @param {string} current the room shown */
-async function showRooms(current) {
-  const rooms = /** @type {{ name: string }[]} */ (await roomsAnswer) ?? [];
-  if (rooms.length < 2) return;
-  const links = rooms.map(({ name }) => {
-    const query = new URLSearchParams(token ? { room: name, token } : { room: name });
-    const link = Object.assign(document.createElement('a'), { textContent: name, href: `?${query}` });
-    if (name === current) link.ariaCurrent = 'page';
-    return link;
-  });
-  byId('rooms').replaceChildren(...links);
-}
-
-const wanted = new URLSearchParams(location.search);
-const token = wanted.get('token');
-const roomsAnswer = getJson('api/rooms').then((rooms) => (Array.isArray(rooms) ? rooms : []));
-const room = wanted.get('room') ?? defaultRoom(await roomsAnswer);
+const rooms = roomsOf(await getJson('api/rooms'));
+const room = wanted.get('room') ?? defaultRoom(rooms);
 const wall = new Wall(room, wanted.get('camera'));
 Object.assign(window, { portald: { gun: wall.gun, tiles: wall.tiles, wall } });
-showRooms(room);
+showRooms(rooms, room);
+offerToPublish(wall, rooms);
+if (wanted.has('kiosk')) import('./kiosk.js').then(({ start }) => start(wall));

@@ -8,13 +8,21 @@ use warp::reply::Response;
 use super::access::Caller;
 use super::answers::{hub_silent, reply_json, respond, text, unauthorized};
 use super::others::{self, OtherCamera};
-use super::{Context, metrics, rtc};
+use super::{Context, metrics, page, rtc};
 use crate::proto::room::RoomView;
 use crate::status::{CameraStatus, State};
 
 /// The paths answered here.
-pub(super) const PATHS: [&str; 6] =
-    ["/api/cameras", "/api/rooms", "/api/rtc", "/healthz", "/readyz", "/metrics"];
+pub(super) const PATHS: [&str; 8] = [
+    "/api/cameras",
+    "/api/events",
+    "/api/rooms",
+    "/api/rtc",
+    "/api/version",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
 
 /// What a caller without any room is told to bring.
 pub(super) const ANY_ROOM: &str = "the password of this wall, or a room's token";
@@ -33,9 +41,22 @@ pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> 
             }
             None => hub_silent(),
         },
+        "/api/events" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
+        "/api/events" => {
+            let shown: Vec<_> =
+                visible_cameras(caller, context).into_iter().map(|camera| camera.name).collect();
+            let mut events = site.cameras.events().list();
+            events.retain(|event| shown.contains(&event.name));
+            reply_json(StatusCode::OK, &events)
+        }
         // Where every room needs a secret, so do the passwords of TURN servers.
         "/api/rtc" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
         "/api/rtc" => reply_json(StatusCode::OK, &rtc::configuration(&site.rtc)),
+        // No secret: the page itself, which says as much, is open to whoever may connect.
+        "/api/version" => reply_json(
+            StatusCode::OK,
+            &json!({ "version": env!("CARGO_PKG_VERSION"), "page": page::version() }),
+        ),
         "/healthz" => match context.rooms().await {
             Some(_) => text(StatusCode::OK, "ok\n"),
             None => hub_silent(),

@@ -27,13 +27,27 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) const ASSETS: [Asset; 12] = [
+pub(super) const ASSETS: [Asset; 26] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
     own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),
     own("/layout.js", SCRIPT, include_str!("../../web/layout.js")),
     own("/tile.js", SCRIPT, include_str!("../../web/tile.js")),
+    own("/advice.js", SCRIPT, include_str!("../../web/advice.js")),
+    own("/api.js", SCRIPT, include_str!("../../web/api.js")),
+    own("/header.js", SCRIPT, include_str!("../../web/header.js")),
+    own("/memory.js", SCRIPT, include_str!("../../web/memory.js")),
+    own("/menu.js", SCRIPT, include_str!("../../web/menu.js")),
+    own("/stats.js", SCRIPT, include_str!("../../web/stats.js")),
+    own("/stills.js", SCRIPT, include_str!("../../web/stills.js")),
+    own("/zoom.js", SCRIPT, include_str!("../../web/zoom.js")),
+    own("/kiosk.js", SCRIPT, include_str!("../../web/kiosk.js")),
+    own("/publish.js", SCRIPT, include_str!("../../web/publish.js")),
+    own("/status", HTML, include_str!("../../web/status.html")),
+    own("/status.css", CSS, include_str!("../../web/status.css")),
+    own("/status.js", SCRIPT, include_str!("../../web/status.js")),
+    types("/client.d.ts", include_str!("../../web/client.d.ts")),
     shared("/client.js", include_str!("../../web/client.js")),
     shared("/emitter.js", include_str!("../../web/emitter.js")),
     shared("/latency.js", include_str!("../../web/latency.js")),
@@ -48,6 +62,11 @@ const fn own(path: &'static str, content_type: &'static str, content: &'static s
 
 const fn shared(path: &'static str, content: &'static str) -> Asset {
     Asset { path, content_type: SCRIPT, content, shared: true }
+}
+
+/// For editors and compilers, which take any type.
+const fn types(path: &'static str, content: &'static str) -> Asset {
+    Asset { path, content_type: "text/plain; charset=utf-8", content, shared: true }
 }
 
 impl Asset {
@@ -85,6 +104,13 @@ impl Asset {
     }
 }
 
+/// Changes with any of the files: a page that finds another than it came with is of an older daemon.
+pub(super) fn version() -> String {
+    let mut hasher = DefaultHasher::new();
+    ASSETS.iter().for_each(|asset| asset.content.hash(&mut hasher));
+    format!("{:016x}", hasher.finish())
+}
+
 fn tag(content: &str) -> String {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
@@ -119,8 +145,8 @@ mod tests {
         let mut files: Vec<String> = std::fs::read_dir(web)
             .unwrap()
             .map(|entry| format!("/{}", entry.unwrap().file_name().to_str().unwrap()))
-            .filter(|name| [".html", ".css", ".js"].iter().any(|ending| name.ends_with(ending)))
-            .map(|name| name.replace("/index.html", "/"))
+            .filter(|name| [".html", ".css", ".js", ".d.ts"].iter().any(|ending| name.ends_with(ending)))
+            .map(|name| name.replace("/index.html", "/").replace("/status.html", "/status"))
             // With something filled in, by `login`.
             .filter(|name| name != "/login.html")
             .collect();
@@ -132,7 +158,7 @@ mod tests {
 
     #[test]
     fn other_origins_get_the_client_with_all_that_it_imports_and_nothing_else() {
-        let mut expected = vec!["/client.js".to_owned()];
+        let mut expected = vec!["/client.js".to_owned(), "/client.d.ts".to_owned()];
         let mut next = 0;
         while let Some(path) = expected.get(next).cloned() {
             let content = ASSETS.iter().find(|asset| asset.path == path).unwrap().content;

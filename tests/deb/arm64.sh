@@ -17,6 +17,9 @@ emulator=$(command -v qemu-aarch64-static)
 scratch=$(mktemp -d /var/tmp/portald-arm64.XXXXXX)
 trap 'rm -rf --one-file-system "$scratch"' EXIT
 failures=0
+# Where packages have libraries that a script of theirs makes known.
+libraries=/usr/lib/aarch64-linux-gnu
+export libraries=$libraries/pulseaudio:$libraries/blas:$libraries/lapack
 
 main() {
     [[ $EUID -eq 0 ]] || { echo "arm64: error: this test needs root (it changes roots); run it with sudo" >&2; exit 1; }
@@ -33,13 +36,12 @@ main() {
 live() {
     local suite=$1 package=$2 root=$scratch/$1/root file
     check "$suite: apt resolves what it depends on" resolve "$suite" "$package"
-    mkdir -p "$root"/{tmp,proc,dev}
+    mkdir -p "$root"/{tmp,proc,sys,dev}
     for file in "$scratch/$suite/cache/archives"/*.deb "$package"; do
         dpkg-deb -x "$file" "$root"
     done
     # The directories that a package of Debian's puts in place by a script.
     [[ -e $root/lib ]] || ln -s usr/lib "$root/lib"
-    : >"$root/dev/null"
     cp "$emulator" "$root/qemu"
     check "$suite: it starts" contains "$(in_root "$root" --version)" portald
     check "$suite: the shipped configuration is valid" contains "$(in_root "$root" check-config)" valid
@@ -72,9 +74,16 @@ CONF
 in_root() {
     local root=$1
     shift
-    timeout 300 chroot "$root" env -i HOME=/tmp XDG_CACHE_HOME=/tmp GST_REGISTRY_FORK=no GST_V4L2_FORCE_DRAIN=1 \
-        LD_LIBRARY_PATH=/usr/lib/aarch64-linux-gnu/pulseaudio:/usr/lib/aarch64-linux-gnu/blas:/usr/lib/aarch64-linux-gnu/lapack \
-        /qemu /usr/bin/portald "$@" 2>&1
+    # Mounted for this command alone: plug-ins look at the processor while they are loaded.
+    timeout --kill-after=5 300 setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euc '
+        root=$1
+        shift
+        mount -t proc proc "$root/proc"
+        mount --bind -o ro /sys "$root/sys"
+        mount --bind /dev "$root/dev"
+        exec env -i HOME=/tmp XDG_CACHE_HOME=/tmp GST_REGISTRY_FORK=no GST_V4L2_FORCE_DRAIN=1 LD_LIBRARY_PATH="$libraries" \
+            "$(command -v chroot)" "$root" /qemu /usr/bin/portald "$@"
+    ' bash "$root" "$@" 2>&1
 }
 
 contains() { [[ $1 == *"$2"* ]] || { echo "no \`$2\` in: $1"; return 1; }; }

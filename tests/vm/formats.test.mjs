@@ -9,7 +9,7 @@ import { cameraOf, cameraTable, launchBrowser, kindOf, PATIENCE, serve, stopServ
 /** Two cameras: the first with the single-planar interface, the second with the multi-planar one, as on boards. */
 const SIZES = { small: [320, 180], large: [640, 480] };
 /** By GStreamer's names; NV12 is what is chosen where there is a choice. */
-const FORMATS = ['YUY2', 'UYVY', 'I420', 'BGR'];
+const FORMATS = ['YUY2', 'UYVY', 'BGR'];
 
 let browser;
 let page;

@@ -39,11 +39,11 @@ export async function serve(cameras) {
   await until('the daemon to serve', async () => (await fetch(new URL('/healthz', url))).ok, PATIENCE);
 }
 
-/** Stops the daemon; what it and the kernel said is in the logs under `name`. */
+/** Stops the daemon; what it, the kernel and what feeds cameras said is in the logs under `name`. */
 export async function stopServing(name) {
   await tryGuest('systemctl stop portald', PATIENCE);
   writeFileSync(join(logs, `${name}.portald.log`), (await tryGuest('journalctl --no-pager -o short-monotonic -u portald')).text);
-  writeFileSync(join(logs, `${name}.kernel.log`), (await tryGuest('dmesg')).text);
+  writeFileSync(join(logs, `${name}.kernel.log`), (await tryGuest('dmesg; journalctl --no-pager -o short-monotonic -u usbcam -u feed')).text);
 }
 
 export function launchBrowser() {
@@ -147,7 +147,7 @@ export async function suffer(page, what, { camera, kind = 'bars', other, inflict
   }
   const ended = mend ? await happens(mend) : begun;
   await until(`${camera} to be live`, async () => (await cameraOf(camera)).state === 'live', PATIENCE);
-  await showing(page, camera, kind);
+  await Promise.all([showing(page, camera, kind), showing(page, other, 'bars')]);
   // The last picture before it may be late, too.
   const { gap, changes } = await seen(page, camera, begun - 1_000);
   const slate = changes.find(({ shows, at }) => shows === 'slate' && at > gap.from)?.at;
@@ -156,7 +156,6 @@ export async function suffer(page, what, { camera, kind = 'bars', other, inflict
   for (const part of Object.keys(PROMISED)) assert.ok(!(took[part] > HUNG), `${what}: ${part} after ${seconds(took[part])}`);
   assert.ok(slate || took.dark < HUNG, `${what}: no slate`);
   assert.deepEqual(await faultsOf(other), beside, `${other} has nothing to do with it`);
-  await showing(page, other, 'bars');
   for (const name of [camera, other]) assert.ok((await seen(page, name)).isSame, `${name} over the same connection`);
   return { ...took, reason };
 }

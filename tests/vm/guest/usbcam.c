@@ -13,6 +13,7 @@
 #include <linux/usb/ch9.h>
 #include <linux/usb/gadgetfs.h>
 #include <linux/usb/video.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -213,6 +214,31 @@ static size_t answer(const struct usb_ctrlrequest *request, uint8_t *buffer) {
     }
 }
 
+// After the host went on to another request before the last was done with. GadgetFS takes the data of a request that writes by itself, so
+// the host need not wait for us; but then the next request cannot be read before it is answered: reading would refuse it. What
+// uvcvideo reads in between is the probe control, whichever of its values, and they are all the same. Once read as an event it is
+// answered again; nobody hears that.
+static void catch_up(int fd) {
+    for (;;) {
+        uint8_t buffer[26];
+        struct pollfd ep0 = {.fd = fd, .events = POLLIN | POLLOUT};
+        if (poll(&ep0, 1, 0) < 0) fail("ep0");
+        if (ep0.revents & POLLHUP) continue; // still another one
+        if (ep0.revents & POLLIN) return;
+        // Shorter than an event, which must not be taken for data.
+        ssize_t moved = ep0.revents & POLLOUT ? write(fd, buffer, probe_control(buffer)) : read(fd, buffer, sizeof(struct usb_gadgetfs_event) - 1);
+        if (moved >= 0 || errno != EIDRM) return;
+    }
+}
+
+// Whether a request was done with, by what moving its data returned. One that the host gave up is.
+static int done(int fd, ssize_t moved) {
+    if (moved >= 0) return 1;
+    if (errno != EIDRM) return 0;
+    catch_up(fd);
+    return 1;
+}
+
 // Takes what a request writes; whether it is accepted.
 static int take(const struct usb_ctrlrequest *request, int fd) {
     static int streams;
@@ -227,30 +253,25 @@ static int take(const struct usb_ctrlrequest *request, int fd) {
                  (request->wIndex & 255) == STREAMING_INTERFACE)) {
         return 0;
     }
-    // Reading is what accepts it. One that fails is not refused: the host has gone on (EIDRM), and the refusal would be the answer to
-    // its next request.
-    if (read(fd, buffer, request->wLength < sizeof buffer ? request->wLength : sizeof buffer) < 0 && errno != EIDRM) perror("usbcam: written");
-    return 1;
+    // Reading is what accepts it.
+    return done(fd, read(fd, buffer, request->wLength < sizeof buffer ? request->wLength : sizeof buffer));
 }
 
 static void serve(int fd) {
     for (;;) {
         struct usb_gadgetfs_event event;
         uint8_t buffer[256];
-        if (read(fd, &event, sizeof event) < (ssize_t)sizeof event) {
-            // The host's next request came before this side was done with the last; it is there for the next reading.
-            if (errno == EIDRM || errno == EINTR) continue;
-            fail("the next request");
-        }
+        if (read(fd, &event, sizeof event) < (ssize_t)sizeof event) fail("the next request");
         if (event.type != GADGETFS_SETUP) continue;
         const struct usb_ctrlrequest *request = &event.u.setup;
+        // The wrong direction is how GadgetFS is told to refuse; it says so with EL2HLT.
         if (request->bRequestType & USB_DIR_IN) {
             size_t length = answer(request, buffer);
             if (length > request->wLength) length = request->wLength;
-            // The wrong direction is how GadgetFS is told to refuse.
-            if (length > 0 ? write(fd, buffer, length) < 0 : read(fd, buffer, 0) < 0 && errno != EL2HLT) perror("usbcam: answer");
-        } else if (!take(request, fd) && write(fd, buffer, 0) < 0 && errno != EL2HLT) {
-            perror("usbcam: refusal");
+            ssize_t moved = length > 0 ? write(fd, buffer, length) : read(fd, buffer, 0);
+            if (!done(fd, moved) && errno != EL2HLT) perror("usbcam: an answer");
+        } else if (!take(request, fd) && !done(fd, write(fd, buffer, 0)) && errno != EL2HLT) {
+            perror("usbcam: a refusal");
         }
     }
 }

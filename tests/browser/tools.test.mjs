@@ -1,0 +1,235 @@
+/** What people do with the wall: menus, keys, zoom, hiding, unattended screens, and browsers without WebRTC. */
+import assert from 'node:assert/strict';
+import test, { after, afterEach, before, beforeEach } from 'node:test';
+import { allLive, CAMERAS, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, openPage, showsCamera, SUB, tilesOf, until } from './harness.mjs';
+
+let browser;
+let daemon;
+before(async () => { browser = await launchBrowser(); });
+after(() => browser?.close());
+beforeEach(async () => { daemon = await Daemon.start(); });
+afterEach(async () => {
+  await Promise.all(browser.contexts().map((context) => context.close()));
+  await daemon.stop();
+});
+
+test('the wall is worked with keys alone, and says where one is', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await wall.keyboard.press('ArrowRight');
+  assert.match(await focused(wall), /Camera alpha: live/);
+  await wall.keyboard.press('ArrowRight');
+  assert.match(await focused(wall), /Camera bravo: live/);
+  await wall.keyboard.press('Enter');
+  await showsCamera(wall, 'bravo', [MAIN]);
+
+  await until('the zoom', async () => {
+    await wall.keyboard.press('+');
+    return (await transform(wall)) !== '';
+  });
+  const before = await transform(wall);
+  await wall.keyboard.press('ArrowLeft');
+  assert.notEqual(await transform(wall), before, 'a key moves the view');
+  assert.ok(await isLarge(wall, 'bravo'), 'and not to another camera');
+  await wall.keyboard.press('0');
+  assert.equal(await transform(wall), '');
+  await wall.keyboard.press('ArrowRight');
+  await until('the next camera', () => isLarge(wall, 'charlie'));
+
+  await wall.keyboard.press('Tab');
+  assert.equal(await focused(wall), 'Menu of Camera charlie');
+  await wall.keyboard.press('Enter');
+  await until('the menu', async () => (await focused(wall)) === 'Save a picture');
+  await wall.keyboard.press('End');
+  assert.equal(await focused(wall), 'Quality: small');
+  await wall.keyboard.press('Escape');
+  assert.equal(await focused(wall), 'Menu of Camera charlie', 'the focus is where it was');
+  assert.ok(await isLarge(wall, 'charlie'), 'Escape closed the menu only');
+  await wall.keyboard.press('Escape');
+  await until('all cameras', async () => !(await isLarge(wall, 'charlie')));
+  assert.deepEqual(faultsOf(wall), []);
+});
+
+test('the menu of a tile shows plausible figures, asks for a quality, saves a picture', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await choose(wall, 'alpha', 'Statistics');
+  const figures = await until('figures', async () => {
+    const texts = await wall.locator('.tile', { hasText: 'Camera alpha' }).locator('.statistics > *').allTextContents();
+    const all = Object.fromEntries(texts.flatMap((text, index) => (index % 2 ? [[texts[index - 1], text]] : [])));
+    return /^[1-9]/.test(all.Bitrate) && /^[1-9]/.test(all.Rate) && all.Encoder !== '–' && all;
+  });
+  assert.equal(figures.Size, `${SUB.width} × ${SUB.height}`);
+  assert.match(figures.Codec, /^H264/);
+  assert.match(figures.Encoder, /enc/);
+  assert.ok(parseFloat(figures['Round trip']) < 5_000, figures['Round trip']);
+  assert.ok(parseFloat(figures.Rate) <= 40, figures.Rate);
+  await keepPicture(wall, 'statistics');
+
+  await choose(wall, 'alpha', 'Quality: full');
+  await showsCamera(wall, 'alpha', [MAIN]);
+  await showsCamera(wall, 'bravo', [SUB]);
+
+  const [download] = await Promise.all([wall.waitForEvent('download'), choose(wall, 'alpha', 'Save a picture')]);
+  assert.match(download.suggestedFilename(), /^alpha .*\.jpg$/);
+  const { createReadStream } = await import('node:fs');
+  const head = createReadStream(await download.path(), { end: 1 });
+  for await (const bytes of head) assert.deepEqual([...bytes], [0xff, 0xd8], 'a JPEG');
+  assert.deepEqual(faultsOf(wall), []);
+});
+
+test('hidden cameras and the order of tiles are remembered on this device, and hidden ones are not sent', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await choose(wall, 'alpha', 'Move back');
+  await until('the order', async () => (await titles(wall)).join() === 'Camera bravo,Camera alpha,Camera charlie');
+  await choose(wall, 'bravo', 'Hide on this device');
+  await until('two tiles', async () => (await titles(wall)).join() === 'Camera alpha,Camera charlie');
+  await until('bravo to be left alone', async () => (await daemon.viewers()).bravo === 0, () => daemon.viewers());
+  await wall.reload();
+  await allLive(wall, ['alpha', 'charlie']);
+  assert.deepEqual(await titles(wall), ['Camera alpha', 'Camera charlie']);
+  await wall.getByRole('button', { name: 'Show 1 hidden' }).click();
+  await allLive(wall);
+  assert.deepEqual(await titles(wall), ['Camera bravo', 'Camera alpha', 'Camera charlie']);
+  for (const name of CAMERAS) await showsCamera(wall, name);
+});
+
+test('a wheel looks closer, a drag moves, and neither closes the large picture', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await wall.getByRole('button', { name: /^Camera bravo/ }).click();
+  await until('the zoom', async () => {
+    await wall.mouse.move(400, 300);
+    await wall.mouse.wheel(0, -100);
+    return (await transform(wall)) !== '';
+  });
+  const before = await transform(wall);
+  await wall.mouse.down();
+  await wall.mouse.move(430, 320, { steps: 5 });
+  await wall.mouse.up();
+  assert.notEqual(await transform(wall), before);
+  assert.ok(await isLarge(wall, 'bravo'));
+  await wall.mouse.dblclick(400, 300);
+  assert.equal(await transform(wall), '', 'a double click shows all of it');
+});
+
+test('an unattended screen shows each camera in turn, and loads itself anew for a new daemon', async () => {
+  const kiosk = await openPage(browser, `${daemon.url}?kiosk&cycle=3`);
+  await allLive(kiosk);
+  const seen = new Set();
+  await until('all cameras large, one after the other', async () => {
+    const title = await kiosk.evaluate(() => document.querySelector('.large .title')?.textContent);
+    if (title) seen.add(title);
+    return seen.size === CAMERAS.length;
+  });
+  assert.equal(await kiosk.evaluate(() => getComputedStyle(document.body).cursor), 'none');
+  await keepPicture(kiosk, 'kiosk');
+
+  await kiosk.evaluate(() => { window.old = true; });
+  // As a new daemon would answer; its pages cannot be changed at run time.
+  await kiosk.route('**/api/version', (route) => route.fulfill({ json: { version: '99', page: 'another' } }));
+  await until('the page to be another', () => kiosk.evaluate(() => window.old === undefined).catch(() => false));
+});
+
+test('where no WebRTC connection comes up single pictures are shown, and the wall says so', async () => {
+  const context = await browser.newContext({ viewport: { width: 800, height: 600 } });
+  const wall = await context.newPage();
+  // As where a company's policy switches it off; to the rest of the page UDP that is blocked looks the same.
+  await wall.addInitScript(() => {
+    window.RTCPeerConnection = class { constructor() { throw new Error('switched off'); } };
+  });
+  await wall.goto(daemon.url);
+  await until('single pictures on every tile', async () =>
+    Object.values(await tilesOf(wall)).filter(({ phase }) => phase === 'stills').length === CAMERAS.length, () => tilesOf(wall));
+  await keepPicture(wall, 'stills');
+  const button = wall.getByRole('button', { name: /^Camera alpha/ });
+  assert.match(await button.getAttribute('aria-label'), /single pictures, because no WebRTC connection comes up/);
+  assert.equal(await wall.locator('.badge', { hasText: 'single pictures' }).count(), CAMERAS.length);
+  const first = await wall.locator('.still').first().getAttribute('src');
+  await until('the next picture', async () => (await wall.locator('.still').first().getAttribute('src')) !== first);
+
+  await daemon.stop();
+  await until('the tiles to own up', async () =>
+    Object.values(await tilesOf(wall)).every(({ phase }) => phase !== 'stills' && phase !== 'live'), () => tilesOf(wall));
+  await daemon.run();
+  await until('pictures again', async () =>
+    Object.values(await tilesOf(wall)).every(({ phase }) => phase === 'stills'), () => tilesOf(wall));
+});
+
+test('in a mesh room a wall shows its own camera to the others, and stops', async () => {
+  const context = await browser.newContext({ viewport: { width: 800, height: 600 }, permissions: ['camera', 'microphone'] });
+  const first = await context.newPage();
+  await first.goto(`${daemon.url}?room=mesh`);
+  await allLive(first);
+  const second = await openPage(browser, `${daemon.url}?room=mesh`);
+  await allLive(second);
+  await first.getByRole('button', { name: 'Show my camera' }).click();
+  await until('the guest', async () =>
+    Object.values(await tilesOf(second)).some(({ name, phase, frames }) => !CAMERAS.includes(name) && phase === 'live' && frames > 5),
+  () => tilesOf(second));
+  await keepPicture(second, 'guest');
+  await first.getByRole('button', { name: 'Stop showing my camera' }).click();
+  await until('the guest to be gone', async () => Object.keys(await tilesOf(second)).length === CAMERAS.length, () => tilesOf(second));
+  assert.ok(await openPage(browser, daemon.url).then((wall) => wall.locator('#publish').isHidden()), 'in a wall room nobody does');
+});
+
+test('a wall that nobody sees for a while is sent nothing, and shows pictures again when it is looked at', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await hide(wall, true);
+  await until('the cameras to rest', async () => Object.values(await daemon.viewers()).every((count) => count === 0), () => daemon.viewers());
+  const before = await tilesOf(wall);
+  await hide(wall, false);
+  await until('moving pictures', async () => {
+    const now = await tilesOf(wall);
+    return CAMERAS.every((name) => now[name].phase === 'live' && now[name].frames > before[name].frames + 3);
+  }, () => tilesOf(wall));
+  const after = await tilesOf(wall);
+  for (const name of CAMERAS) assert.equal(after[name].connections, before[name].connections, 'over the same connection');
+});
+
+test('the status page shows cameras, rooms and what lately happened, and follows', async () => {
+  const status = await openPage(browser, `${daemon.url}status`);
+  await status.getByRole('cell', { name: 'Camera alpha' }).waitFor();
+  const states = () => status.locator('#cameras .state').allTextContents();
+  assert.deepEqual(await states(), ['idle', 'idle', 'idle']);
+  await openPage(browser, daemon.url).then((wall) => allLive(wall));
+  await until('the states to follow', async () => (await states()).every((state) => state === 'live'), states);
+  await until('the events', async () => (await status.locator('#events li').count()) >= 2 * CAMERAS.length);
+  assert.match(await status.locator('#cameras').innerText(), /sub: 480 × 270, .*H264 by/);
+  assert.match(await status.locator('#daemon').innerText(), /^portald \d/);
+  await keepPicture(status, 'status');
+  assert.deepEqual(faultsOf(status), []);
+});
+
+/** Chromium's headless pages are never hidden; to the page's scripts this one is. */
+function hide(page, hidden) {
+  return page.evaluate((hidden) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+}
+
+async function choose(wall, camera, item) {
+  const tile = wall.locator('.tile', { hasText: `Camera ${camera}` });
+  await tile.hover();
+  await tile.locator('.more').click();
+  await wall.locator('.menu').getByText(item, { exact: true }).click();
+}
+
+function titles(wall) {
+  return wall.locator('.tile .title').allTextContents();
+}
+
+function focused(wall) {
+  return wall.evaluate(() => document.activeElement?.ariaLabel ?? document.activeElement?.textContent ?? '');
+}
+
+function transform(wall) {
+  return wall.evaluate(() => document.querySelector('.large video')?.style.transform ?? '');
+}
+
+function isLarge(wall, name) {
+  return wall.evaluate((id) => window.portald.wall.large?.id === id, `!${name}`);
+}
