@@ -14,7 +14,7 @@ use super::blocking::Calls;
 use super::capture::Outlets;
 use super::encoders::Encoders;
 use super::fanout::{Fanout, Subscription};
-use super::plan::{Rendition, even};
+use super::plan::Rendition;
 use super::running::RENDITIONS;
 use super::supervise::Supervisor;
 use super::{MediaError, Timeline, slate};
@@ -30,8 +30,10 @@ use crate::status::{CameraStatus, Cameras, State};
 use crate::template::Templates;
 
 mod changes;
+mod look;
 mod trouble;
 
+pub(super) use self::look::Look;
 pub(super) use self::trouble::Trouble;
 
 /// What a viewer is told about a camera: the wire's `state` message.
@@ -96,19 +98,6 @@ struct Inner {
     passed_on: bool,
     /// Why it is not live, and since when; kept while it is tried again.
     trouble: Trouble,
-}
-
-/// What a rendition looks like.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
-    /// In pixels.
-    pub(super) width: u32,
-    /// In pixels.
-    pub(super) height: u32,
-    /// Pictures a second, as a fraction.
-    pub(super) framerate: (u32, u32),
-    /// In kbit/s.
-    pub(super) bitrate: u32,
 }
 
 impl Camera {
@@ -194,31 +183,6 @@ impl Camera {
     #[must_use]
     pub fn name(&self) -> &Name {
         self.shared.name()
-    }
-
-    /// The camera's settings of now.
-    #[must_use]
-    pub fn settings(&self) -> Arc<settings::Camera> {
-        self.shared.settings()
-    }
-
-    /// Whoever follows its settings is told of each change.
-    #[must_use]
-    pub fn follow_settings(&self) -> watch::Receiver<Arc<settings::Camera>> {
-        self.shared.settings.subscribe()
-    }
-
-    /// Goes on with other settings, of the same source: viewers keep their connections. Encoders whose settings changed
-    /// start again; the device too if `reopen`.
-    pub fn apply(&self, settings: settings::Camera, reopen: bool) {
-        let title = settings.title.clone();
-        self.shared.forget_changes(&settings);
-        self.shared.settings.send_replace(Arc::new(settings));
-        if reopen {
-            self.shared.reopen.store(true, Ordering::Release);
-        }
-        self.shared.cameras.update(self.name(), |status| status.title = title);
-        self.shared.wake.notify_one();
     }
 
     /// Has the device open for a viewer who is about to connect: opening takes longer than encoding, and which
@@ -328,16 +292,6 @@ impl Shared {
         Arc::clone(&self.settings.borrow())
     }
 
-    /// Whether the device is to be opened anew; asked once for each change.
-    pub(super) fn take_reopen(&self) -> bool {
-        self.reopen.swap(false, Ordering::AcqRel)
-    }
-
-    /// Whether it will be.
-    pub(super) fn is_to_reopen(&self) -> bool {
-        self.reopen.load(Ordering::Acquire)
-    }
-
     /// Whether the device is to be open.
     pub(super) fn is_wanted(&self) -> bool {
         self.is_enabled() && (self.settings.borrow().always_on || self.is_attended())
@@ -372,24 +326,6 @@ impl Shared {
             settings.source = Source::V4l2(path);
         }
         settings
-    }
-
-    /// What rendition `index` looks like, or looked like last.
-    pub(super) fn look(&self, index: usize) -> Look {
-        let inner = self.lock();
-        inner.looks.get(index).copied().unwrap_or(inner.looks[0])
-    }
-
-    /// Notes what rendition `index` looks like from now on.
-    pub(super) fn set_look(&self, index: usize, look: Look) {
-        if let Some(place) = self.lock().looks.get_mut(index) {
-            *place = look;
-        }
-    }
-
-    /// Notes what follows from what is captured.
-    pub(super) fn set_sizes(&self, sizes: [(u32, u32); 2]) {
-        self.lock().sizes = sizes;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -434,24 +370,5 @@ impl Shared {
             status.state = state;
             status.reason = condition.reason;
         });
-    }
-}
-
-impl Look {
-    pub(super) fn size(&self) -> (u32, u32) {
-        (self.width, self.height)
-    }
-
-    /// What the configuration asks for.
-    fn wished(settings: &settings::Camera, rendition: Rendition) -> Self {
-        let settings::Wish { width, height, framerate } = settings.wish;
-        let (width, height, framerate, bitrate) = match rendition {
-            Rendition::Main => (width, height, (framerate, 1), settings.bitrate),
-            Rendition::Sub => {
-                let (width, height, framerate) = settings.sub.picture(width, height, (framerate, 1));
-                (width, height, framerate, settings.sub.bitrate)
-            }
-        };
-        Self { width: even(width), height: even(height), framerate, bitrate }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{self, Shutdown, SocketAddr};
 use socket2::Socket;
 use tokio::net::TcpListener;
 
-use super::{BACKLOG, adjust};
+use super::listen::{BACKLOG, adjust};
 
 /// Those that are wanted again.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod headers;
 mod kept;
 mod life;
 mod limits;
+mod listen;
 mod linger;
 mod login;
 mod metrics;
@@ -36,7 +37,6 @@ use std::io;
 use std::net::{self, IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -47,6 +47,7 @@ use self::access::{Caller, Client, Credentials, Shown, Visit};
 use self::body::{Body, BodyError};
 use self::kept::Kept;
 pub use self::limits::Limits;
+use self::listen::{is_any_v6, is_unsupported, listen_on};
 use self::refusals::{Reason, Refusals};
 pub use self::rooms::{RoomChange, room_changes};
 use self::tls::Tls;
@@ -55,7 +56,6 @@ use crate::control::Controls;
 use crate::hub::{Hub, JoinRequest};
 use crate::ice::IceServers;
 use crate::places::Places;
-use crate::proto::message::MAX_MESSAGE;
 use crate::proto::room::RoomView;
 use crate::status::{Cameras, Uplinks};
 use crate::stills::Stills;
@@ -365,47 +365,6 @@ struct Peer {
 async fn told_to_end(mut shutdown: watch::Receiver<bool>) {
     // An error means the sender is gone, and with it whoever could have told us.
     let _ = shutdown.wait_for(|end| *end).await;
-}
-
-/// Kernel memory for what a client has not taken yet. Without it Linux lets the buffer grow to 4 MB before a
-/// slow reader is noticed. It must hold a few of the largest messages.
-const SEND_BUFFER: usize = 4 * MAX_MESSAGE;
-
-/// Of that, what the kernel takes although what came before is still to be sent. A slow reader of pictures would see
-/// them late by as many as fit the buffer.
-const UNSENT: u32 = 64 * 1024;
-
-/// Connections the kernel holds until we accept them: a wall of browsers that all come back after a restart.
-const BACKLOG: i32 = 1024;
-
-fn listen_on(address: SocketAddr, dual: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!dual)?;
-    }
-    // Connections of the last run that linger in TIME_WAIT must not keep the next one from starting.
-    socket.set_reuse_address(true)?;
-    adjust(&socket)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Sets what its connections inherit.
-fn adjust(socket: &Socket) -> io::Result<()> {
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_nonblocking(true)
-}
-
-fn is_any_v6(address: SocketAddr) -> bool {
-    address.is_ipv6() && address.ip().is_unspecified()
-}
-
-/// What a kernel without IPv6 says: one started with `ipv6.disable=1`, or with all its interfaces' IPv6 off.
-fn is_unsupported(error: &io::Error) -> bool {
-    // EAFNOSUPPORT on every Linux we build for; std has no name for it.
-    error.raw_os_error() == Some(97) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 #[cfg(test)]

@@ -81,6 +81,7 @@ reload() {
     echo 'lisen = 1' >>$conf
     systemctl reload portald
     check "reload with a bad file goes on with what there was" patiently fetch /api/cameras '"name":"yard"'
+    check "the journal names line and column" patiently journal_says "$conf:$(wc -l <$conf):1"
     check "neither was a restart" is "$(main_pid)" "$pid"
     check "check-config names line and column" contains "$(portald check-config 2>&1)" "$conf:$(wc -l <$conf):1"
     systemctl restart portald
@@ -161,6 +162,7 @@ ask() {
 install() { apt-get -qq -y --no-install-recommends -o Dpkg::Options::=--force-confold install "$1"; }
 fetch() { contains "$(curl -fsS -m 20 "$url$1")" "$2"; }
 snapshot() { [[ $(curl -fsS -m 20 $url/cameras/yard/snapshot.jpg | head -c 3 | od -An -tx1 | tr -d ' \n') == ffd8ff ]]; }
+journal_says() { contains "$(journalctl -u portald --no-pager -o cat)" "$1"; }
 journal() { [[ $(journalctl -u portald -o export --no-pager | grep -ac "^$1") -gt 0 ]]; }
 is_status() { local want=$1 path=$2; shift 2; is "$(curl -s -m 20 -o /dev/null -w '%{http_code}' "$@" "$url$path")" "$want"; }
 is_failed() { is "$(systemctl show -P ActiveState portald) $(systemctl show -P ExecMainStatus portald)" "failed $1"; }

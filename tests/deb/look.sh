@@ -32,7 +32,7 @@ manual() {
 complete() {
     local word text
     text=$(zcat "$root"/usr/share/man/man8/portald.8.gz | sed 's/\\-/-/g')
-    for word in run check-config devices --config --demo --json --verbose; do
+    for word in run check-config devices doctor --config --demo --json --verbose; do
         grep -q -- "$word" <<<"$text" || { echo "portald(8) has no $word"; return 1; }
     done
     text=$(zcat "$root"/usr/share/man/man5/portald.toml.5.gz | sed 's/\\-/-/g')

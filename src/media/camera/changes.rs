@@ -17,6 +17,31 @@ use crate::status::State;
 const OFF_IN_CONFIG: &str = "switched off in the config (enabled = false)";
 
 impl Camera {
+    /// The camera's settings of now.
+    #[must_use]
+    pub fn settings(&self) -> Arc<settings::Camera> {
+        self.shared.settings()
+    }
+
+    /// Whoever follows its settings is told of each change.
+    #[must_use]
+    pub fn follow_settings(&self) -> watch::Receiver<Arc<settings::Camera>> {
+        self.shared.settings.subscribe()
+    }
+
+    /// Goes on with other settings, of the same source: viewers keep their connections. Encoders whose settings changed
+    /// start again; the device too if `reopen`.
+    pub fn apply(&self, settings: settings::Camera, reopen: bool) {
+        let title = settings.title.clone();
+        self.shared.forget_changes(&settings);
+        self.shared.settings.send_replace(Arc::new(settings));
+        if reopen {
+            self.shared.reopen.store(true, Ordering::Release);
+        }
+        self.shared.cameras.update(self.name(), |status| status.title = title);
+        self.shared.wake.notify_one();
+    }
+
     /// Returns when it is switched on (`true`), or never will be.
     pub async fn switched_on(&self, mut shutdown: watch::Receiver<bool>) -> bool {
         let mut condition = self.condition();
@@ -86,6 +111,16 @@ impl Steered for Shared {
 }
 
 impl Shared {
+    /// Whether the device is to be opened anew; asked once for each change.
+    pub(in crate::media) fn take_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it will be.
+    pub(in crate::media) fn is_to_reopen(&self) -> bool {
+        self.reopen.load(Ordering::Acquire)
+    }
+
     /// Whether it is switched on.
     pub(in crate::media) fn is_enabled(&self) -> bool {
         self.enabled.load(Ordering::Acquire)
