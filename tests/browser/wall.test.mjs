@@ -61,7 +61,7 @@ withDaemon('a click shows one camera large and sharp, Escape shows all again', a
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
   await watchTiles(wall);
-  await wall.getByRole('button', { name: /Camera bravo/ }).click();
+  await wall.getByRole('button', { name: /^Camera bravo/ }).click();
   await showsCamera(wall, 'bravo', [MAIN]);
   await keepPicture(wall, 'large');
   await wall.keyboard.press('Escape');

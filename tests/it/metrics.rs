@@ -12,7 +12,7 @@ use std::time::Duration;
 use portald::proto::ids::Name;
 use portald::status::counts::{CameraCounts, Capture, Flow, Rendition};
 use portald::status::viewers::{Listed, Playback};
-use portald::status::{Cameras, RenditionStatus, State};
+use portald::status::{Cameras, RenditionStatus, State, UplinkStatus};
 use serde_json::Value;
 
 use super::site::{Server, patient, status};
@@ -70,15 +70,16 @@ fn furnish(cameras: &Cameras) -> Listed {
     viewer
 }
 
-/// A server with all that can show, and the viewer that does.
-async fn furnished() -> (Server, Listed) {
-    let uplink = |site: portald::server::Site| {
-        let _ = site.uplinks.add(Name::new("hub").unwrap(), Name::new("door").unwrap());
+/// A server with all that can show, and what shows for as long as it is held.
+async fn furnished() -> (Server, (Listed, Arc<UplinkStatus>)) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let uplink = move |site: portald::server::Site| {
+        tell.send(site.uplinks.add(Name::new("hub").unwrap(), Name::new("door").unwrap())).unwrap();
         site
     };
     let server = Server::with_site(patient(), uplink).await;
     let viewer = furnish(&server.cameras);
-    (server, viewer)
+    (server, (viewer, told.recv().unwrap()))
 }
 
 /// The names on a page, and the labels that some series of each has.
@@ -100,7 +101,7 @@ fn names(page: &str) -> BTreeMap<String, BTreeSet<String>> {
 
 #[tokio::test]
 async fn figures_of_cameras_and_viewers_are_on_the_page() {
-    let (server, viewer) = furnished().await;
+    let (server, (viewer, _uplink)) = furnished().await;
     let rendition = |name: &str| format!("{name}{{camera=\"door\",rendition=\"main\",codec=\"H264\"}}");
     let of_viewer = |name: &str| format!("portald_viewer_{name}{{camera=\"door\",viewer=\"1\"}}");
     let page = server.get("/metrics").await.body;
