@@ -145,12 +145,17 @@ async fn a_camera_that_changes_keeps_its_viewers_connections() {
     assert_eq!(daemon.camera("stay").await["title"], "The stairs");
 
     let said = daemon.reload(&titled.replace("bitrate = 500", "bitrate = 300")).await;
-    assert!(said.contains("camera stay is encoded anew"), "{said}");
+    assert!(said.contains("camera stay goes on"), "{said}");
     daemon
         .wait_for("the other bit rate", async |daemon: &Daemon| {
             daemon.camera("stay").await["renditions"][0]["bitrate"] == 300
         })
         .await;
+    timeout(LIMIT, viewer.pictures(10)).await.expect("it goes on");
+
+    let said =
+        daemon.reload(&titled.replace("bitrate = 500", "bitrate = 500\nkeyframe_interval = 1.0")).await;
+    assert!(said.contains("camera stay is encoded anew"), "{said}");
     timeout(LIMIT, viewer.pictures(10)).await.expect("it goes on");
     assert_eq!(daemon.log().matches("camera stay: capturing").count(), 1, "the device stayed open");
 
