@@ -43,9 +43,9 @@ test: build $(NODE_MODULES) ## every test that needs no virtual machine
 	cargo test --locked
 	cd tests/browser && PORTALD_BIN=$(abspath $(BIN)) npm test
 
-test-vm: build $(NODE_MODULES) ## a virtual machine with the stock kernel's cameras (needs root)
+test-vm: build deb $(NODE_MODULES) ## a virtual machine with the stock kernel's cameras (needs root)
 	$(INSTALL) test vm
-	tests/vm/run.sh
+	PORTALD_DEB=$$(ls -t target/debian/portald_*_$$(dpkg --print-architecture).deb | head -n 1) tests/vm/run.sh
 
 test-turn: ## pictures through a real TURN server (installs coturn, whose service Debian starts: for a container)
 	$(INSTALL) build run turn

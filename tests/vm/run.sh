@@ -5,6 +5,7 @@
 #   run.sh COMMAND…            runs COMMAND instead, with the machine up (`run.sh bash` to look around)
 #
 #   PORTALD_BIN                the binary under test     default target/release/portald
+#   PORTALD_DEB                the package under test    none: its test fails
 #   PORTALD_VM_LOGS            where logs are left       default target/vm
 #   PORTALD_VM_TIMEOUT         seconds for all of it     default 1200, after the image is built
 #
@@ -92,6 +93,7 @@ make_share() {
     mkdir -p "$share/ctl"
     cp "$here"/guest/* "$share/"
     cp "$binary" "$share/portald"
+    [[ -z ${PORTALD_DEB:-} ]] || cp "$PORTALD_DEB" "$share/portald.deb"
     # Static, because the guest need not be of this host's release.
     cc -O2 -Wall -Wextra -Werror -static -pthread -o "$share/usbcam" "$here/guest/usbcam.c"
     local extra
