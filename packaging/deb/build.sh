@@ -23,7 +23,8 @@ main() {
     *) die "there is no package for $arch" "build amd64 or arm64; on Debian's armhf the two releases differ in the size of time, so no file suits both" ;;
     esac
     # Times in the package are those of the last commit: the same source gives the same file.
-    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+    # From an archive without history, those of the source.
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
     export SOURCE_DATE_EPOCH
     local version options=()
     version=${DEB_VERSION:-$("$here/version.sh")}

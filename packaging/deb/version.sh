@@ -8,5 +8,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 if grep -q "^## \[$version\]" CHANGELOG.md; then
     echo "$version"
 else
-    echo "$version~$(TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd-g%h | sed 's/-g/.g/')"
+    commit=$(TZ=UTC git log -1 --date=format-local:%Y%m%d.%H%M%S --format=%cd.g%h 2>/dev/null) ||
+        commit=$(date -u -r CHANGELOG.md +%Y%m%d.%H%M%S)
+    echo "$version~$commit"
 fi
