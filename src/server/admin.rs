@@ -6,9 +6,8 @@ use warp::reply::Response;
 
 use super::Context;
 use super::access::{Caller, Standing, Visit};
-use super::answers::{bad_body, error, unauthorized};
+use super::answers::{bad_body, error, not_allowed, unauthorized};
 use super::body::{Body, MAX_JSON};
-use super::headers::insert;
 
 /// The answer to `caller` if it may not change `what` (in the plural), which can be read with the methods `readable`.
 pub(super) fn refused(
@@ -23,9 +22,7 @@ pub(super) fn refused(
             "{what} cannot be changed here: no admin token is configured. To enable it, write one into a file and name \
              that in [access] of portald.toml: admin_token_file = \"/etc/portald/admin-token\""
         );
-        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-        insert(response.headers_mut(), header::ALLOW, readable);
-        return Some(response);
+        return Some(not_allowed(readable, message));
     }
     let is_own_page = matches!(visit.origin, Some((_, Standing::Own)));
     // A browser sends the cookie whatever page asks; a token somebody had to write.

@@ -36,6 +36,13 @@ pub(super) fn error(status: StatusCode, code: &str, message: impl Into<String>) 
     reply_json(status, &json!({ "error": { "code": code, "message": message.into() } }))
 }
 
+/// For a method that is not possible; `allowed` are those that are.
+pub(super) fn not_allowed(allowed: &str, message: impl Into<String>) -> Response {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    insert(response.headers_mut(), header::ALLOW, allowed);
+    response
+}
+
 /// For a request that may not come in.
 pub(super) fn refused(refusal: &Refusal) -> Response {
     error(refusal.status, refusal.code, &*refusal.message)

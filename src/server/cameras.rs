@@ -1,12 +1,11 @@
 //! Cameras changed over HTTP while they run, by whoever has the admin token. The configuration wins after a restart.
 
-use warp::http::{HeaderMap, Method, StatusCode, header};
+use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use super::access::{Caller, Visit};
-use super::answers::{error, reply_json};
+use super::answers::{error, not_allowed, reply_json};
 use super::body::Body;
-use super::headers::insert;
 use super::{Context, admin, others};
 use crate::control::{Change, Refusal};
 use crate::proto::ids::{MAX_NAME, Name};
@@ -34,9 +33,7 @@ pub(super) async fn change(
     }
     if method != Method::PATCH {
         let message = format!("{method} is not possible here; PATCH is, and GET {PATH} lists what there is");
-        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-        insert(response.headers_mut(), header::ALLOW, "PATCH");
-        return response;
+        return not_allowed("PATCH", message);
     }
     let example =
         "send {\"bitrate\":2000,\"sub\":{\"bitrate\":400},\"enabled\":true} (kbit/s), or some of it";

@@ -7,7 +7,7 @@ use warp::http::{HeaderMap, Method, StatusCode, header};
 use warp::reply::Response;
 
 use super::access::{Caller, Visit};
-use super::answers::{error, hub_silent, reply_json};
+use super::answers::{error, hub_silent, not_allowed, reply_json};
 use super::body::Body;
 use super::headers::insert;
 use super::refusals::Reason;
@@ -69,9 +69,7 @@ pub(super) async fn change(
         (_, name) => {
             let allowed = if name.is_some() { "DELETE" } else { "GET, HEAD, POST" };
             let message = format!("{method} is not possible here; {allowed} are");
-            let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-            insert(response.headers_mut(), header::ALLOW, allowed);
-            response
+            not_allowed(allowed, message)
         }
     }
 }

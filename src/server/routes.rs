@@ -11,7 +11,7 @@ use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use super::access::{Caller, Credentials, Visit};
-use super::answers::{refused, reply_json, respond};
+use super::answers::{not_allowed, refused, reply_json, respond};
 use super::body::Body;
 use super::headers::{Readers, insert, preflight, secured};
 use super::life::Life;
@@ -201,10 +201,7 @@ fn not_found(path: &str, context: &Context) -> Response {
 fn wrong_method(method: &Method, allowed: &str) -> Response {
     let message =
         format!("{method} is not possible here: portald is changed by its config; {allowed} are possible");
-    let error = json!({ "code": "method_not_allowed", "message": message });
-    let mut response = reply_json(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": error }));
-    insert(response.headers_mut(), header::ALLOW, allowed);
-    response
+    not_allowed(allowed, message)
 }
 
 fn upgrade_required(context: &Context) -> Response {

@@ -81,17 +81,18 @@ impl Task {
     /// Sends nothing to a page that does not show it, and lets go of the camera; begins again when it does.
     pub(super) fn rest(&mut self) {
         let rests = self.chooser.rests(Instant::now());
-        let Some(media) = &mut self.media else { return };
-        if rests == media.subscription.is_none() {
+        if self.media.as_ref().is_none_or(|media| rests == media.subscription.is_none()) {
             return;
         }
+        let choice = self.suitable();
+        let Some(media) = &mut self.media else { return };
         if let Some(subscription) = media.subscription.take_if(|_| rests) {
             let (frames, bytes) = subscription.given();
             media.before = (media.before.0 + frames, media.before.1 + bytes);
             self.attendance = None;
         } else {
             self.attendance.get_or_insert_with(|| self.camera.attend());
-            media.choice = self.chooser.choose(Instant::now());
+            media.choice = choice;
             media.sent = 0;
             media.subscription =
                 Some(self.camera.subscribe(rendition(media.choice), media.codec, media.source.clone()));

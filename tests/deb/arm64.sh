@@ -16,7 +16,8 @@ mirror=${PORTALD_DEB_MIRROR:-http://deb.debian.org/debian}
 emulator=$(command -v qemu-aarch64-static)
 scratch=$(mktemp -d /var/tmp/portald-arm64.XXXXXX)
 trap 'rm -rf --one-file-system "$scratch"' EXIT
-failures=0
+# shellcheck source=tests/deb/check.sh
+source "$here/check.sh"
 # Where packages have libraries that a script of theirs makes known.
 libraries=/usr/lib/aarch64-linux-gnu
 export libraries=$libraries/pulseaudio:$libraries/blas:$libraries/lapack
@@ -87,17 +88,5 @@ in_root() {
 }
 
 contains() { [[ $1 == *"$2"* ]] || { echo "no \`$2\` in: $1"; return 1; }; }
-
-check() {
-    local what=$1 said
-    shift
-    if said=$("$@" 2>&1); then
-        echo "  ok    $what"
-    else
-        echo "  FAIL  $what"
-        tail -15 <<<"$said" | sed 's/^/        /'
-        failures=$((failures + 1))
-    fi
-}
 
 main "$@"

@@ -3,7 +3,9 @@
 set -euo pipefail
 export LC_ALL=C.UTF-8 PATH=$PATH:/usr/sbin:/sbin
 package=$1
-failures=0
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/deb/check.sh
+source "$here/check.sh"
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
@@ -56,18 +58,6 @@ licences() {
         grep -q -A1 "^License: $name$" "$copyright" && awk -v l="License: $name" '$0 == l { getline; if (/^ /) found = 1 } END { exit !found }' "$copyright" ||
             { echo "no text of $name"; return 1; }
     done
-}
-
-check() {
-    local what=$1 said
-    shift
-    if said=$("$@" 2>&1); then
-        echo "  ok    $what"
-    else
-        echo "  FAIL  $what"
-        tail -15 <<<"$said" | sed 's/^/        /'
-        failures=$((failures + 1))
-    fi
 }
 
 main
