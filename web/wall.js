@@ -21,7 +21,7 @@ const TICK = 500;
 const POLL = 5_000;
 /** So long (ms) a tile that was clicked gets the full picture whatever its size and link; then both are heeded. */
 const SHARP = 3_000;
-/** So long (ms) after a picture was made large a second tap belongs to the first. */
+/** So long (ms) after a tap on a tile a second one belongs to it. */
 const DOUBLE_TAP = 350;
 /** How far (CSS pixels) an arrow key moves a picture that is larger than the screen. */
 const PAN = 60;
@@ -44,6 +44,8 @@ class Wall {
   large = undefined;
   /** When it became the large one. */
   #enlargedAt = 0;
+  /** When a pointer last made a tile large or small. */
+  #tappedAt = -Infinity;
   /** @type {import('./zoom.js').Zoom | undefined} */
   #zoom;
   /** What the server refused, until it takes us. @type {import('./client.js').PortalError | undefined} */
@@ -244,9 +246,13 @@ class Wall {
     wall.searchParams.set('room', this.room);
     if (token) wall.searchParams.set('token', token);
     tile.closer.href = wall.href;
-    tile.button.addEventListener('click', () => {
-      // The second half of a double tap that opened it.
-      if (performance.now() - this.#enlargedAt < DOUBLE_TAP) return;
+    tile.button.addEventListener('click', ({ detail }) => {
+      if (detail > 0) {
+        // The second half of a double tap, which must not undo the first. A key's click counts none.
+        const now = performance.now();
+        if (now - this.#tappedAt < DOUBLE_TAP) return;
+        this.#tappedAt = now;
+      }
       if (this.large === tile) this.#back();
       else this.#open(tile);
     });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { allLive, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, tilesOf, until } from './harness.mjs';
+import { allLive, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, LIMIT, openPage, tilesOf, until } from './harness.mjs';
 
 /** Twelve cameras, small and slow so that two processors make and show them all. */
 const NAMES = Array.from({ length: 12 }, (_, index) => `c${String(index).padStart(2, '0')}`);
@@ -28,7 +28,7 @@ test('a wall of twelve gets the small pictures on every tile, and a click a full
 
     const times = [];
     for (const name of NAMES.slice(0, CLICKS)) {
-      times.push(await wall.evaluate(clickAndWait, [`!${name}`, MAIN]));
+      times.push(await wall.evaluate(clickAndWait, [`!${name}`, MAIN, LIMIT]));
       if (times.length === 1) {
         await keepPicture(wall, 'one-of-twelve');
         // What the click asked for stays, because the tile is large.
@@ -53,11 +53,16 @@ test('a wall of twelve gets the small pictures on every tile, and a click a full
 });
 
 /** Runs in the page: clicks on a tile, and returns the milliseconds until a picture `width` wide was shown. */
-function clickAndWait([id, width]) {
+function clickAndWait([id, width, limit]) {
   const { video, button } = window.portald.tiles.get(id);
   const begun = performance.now();
   button.click();
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
+    const { stats } = window.portald.tiles.get(id);
+    setTimeout(() => {
+      const now = window.portald.tiles.get(id).stats;
+      reject(new Error(`no picture ${width} wide after the click on ${id}; ${JSON.stringify({ before: stats, now })}`));
+    }, limit);
     const look = (now, frame) => {
       if (frame.width === width) resolve(performance.now() - begun);
       else video.requestVideoFrameCallback(look);
