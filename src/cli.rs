@@ -167,7 +167,12 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
             daemon::run(settings, config.config, demo).map_err(Failure::Start)
         }
         Command::CheckConfig { config } => {
-            let settings = config::load(config.config.as_deref()).map_err(Failure::CheckConfig)?;
+            let file = config.config.as_deref();
+            let settings = config::load(file).map_err(Failure::CheckConfig)?;
+            let templates = daemon::templates().map_err(|error| Failure::Start(error.into()))?;
+            if let Some(error) = config::unknown_encoder(file, &settings, templates.encoder_names()) {
+                return Err(Failure::CheckConfig(error));
+            }
             let (cameras, rooms) = (settings.cameras.len(), settings.rooms.len());
             say(&format!("the configuration is valid: {cameras} cameras, {rooms} rooms\n"))
         }

@@ -129,6 +129,11 @@ pub fn run(settings: Settings, file: Option<PathBuf>, demo: bool) -> Result<(), 
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let timeline = Timeline::start()?;
     let templates = Arc::new(templates()?);
+    // The wall is there for the other cameras, and this one says why it is dark.
+    if let Some(error) = crate::config::unknown_encoder(file.as_deref(), &settings, templates.encoder_names())
+    {
+        warn!("{error}; {}", error.hint());
+    }
     let result = runtime.block_on(serve(settings, file, demo, timeline, templates, hangup, kept));
     // What still blocks in a driver is not waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));

@@ -125,6 +125,11 @@ impl Templates {
         self.all.get(&(Kind::Encoder, name.to_owned()))
     }
 
+    /// The names of all encoders, in the order of the alphabet.
+    pub fn encoder_names(&self) -> impl Iterator<Item = &str> {
+        self.all.keys().filter(|(kind, _)| *kind == Kind::Encoder).map(|(_, name)| name.as_str())
+    }
+
     /// The viewer template for `codec` (`h264`, `vp8`): its file has the codec's name.
     #[must_use]
     pub fn viewer(&self, codec: &str) -> Option<&Template> {

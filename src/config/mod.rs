@@ -37,10 +37,13 @@ pub const DEFAULT_FILE: &str = "/etc/portald/portald.toml";
 /// # Errors
 /// The first thing that is wrong, with its place, what was found, what is allowed, and a hint.
 pub fn load(path: Option<&Path>) -> Result<Settings, ConfigError> {
-    // A value that is not Unicode is kept readable enough to be refused where it matters.
-    let environment = env::vars_os()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
-    load_with(path, environment)
+    load_with(path, environment())
+}
+
+/// This process's; a value that is not Unicode is kept readable enough to be refused where it matters.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
 }
 
 /// [`load`] with another environment.
@@ -82,6 +85,31 @@ pub fn from_bytes(
         return Err(ConfigError::Syntax { place: origin.place_of_offset(offset), problem });
     }
     from_layers(&origin)
+}
+
+/// What is wrong with the first camera of `settings` whose encoder is none of `known`, the names of the templates; `path` as
+/// for [`load`]. Apart from it because templates are files, too: a camera without its encoder is no reason not to start.
+#[must_use]
+pub fn unknown_encoder<'a>(
+    path: Option<&Path>,
+    settings: &Settings,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<ConfigError> {
+    let known: Vec<_> = known.collect();
+    let (camera, name) = settings.cameras.iter().find_map(|camera| match &camera.encoder {
+        EncoderChoice::Named(name) if !known.contains(&name.as_str()) => Some((camera, name)),
+        _ => None,
+    })?;
+    let hint = match error::closest(name, known.iter().copied()) {
+        Some(close) => format!("did you mean `{close}`?"),
+        None => format!("there are: auto, {}", known.join(", ")),
+    };
+    let file = path.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_owned);
+    // Read once more for the place alone.
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let origin = Origin { file, text, variables: origin::variables(environment()) };
+    let key = ["camera", camera.name.as_str(), "encoder"];
+    Some(at_place(&origin, Rejected::value(&key, rejected::quoted(name)).hint(hint)))
 }
 
 /// Merges the layers and parses the outcome.

@@ -271,7 +271,7 @@ fn transport(key: &[&str], transport: Option<String>) -> Result<RtspTransport> {
     }
 }
 
-/// Which encoder template to use. Whether there is such a file is known only when the templates are read.
+/// Which encoder template to use. Whether there is such a file [`super::unknown_encoder`] tells.
 fn encoder(key: &[&str], encoder: Option<String>) -> Result<EncoderChoice> {
     let Some(name) = encoder else {
         return Ok(EncoderChoice::Auto);

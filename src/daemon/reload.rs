@@ -71,9 +71,15 @@ impl Reloader {
     async fn prepare(&self, fleet: &Fleet) -> Result<Prepared, Vec<String>> {
         let (file, tls, access) = (self.file.clone(), self.tls.clone(), Arc::clone(&self.access));
         let in_use = fleet.settings().server.tls.clone();
+        let encoders = Arc::clone(fleet.encoders());
         let read = spawn_blocking(move || {
             let settings =
                 config::load(file.as_deref()).map_err(|error| vec![said(&error, &error.hint())])?;
+            let known = encoders.templates().encoder_names();
+            if let Some(error) = config::unknown_encoder(file.as_deref(), &settings, known) {
+                let hint = format!("{} (new files there are read at a restart)", error.hint());
+                return Err(vec![said(&error, &hint)]);
+            }
             let mut wrong = Vec::new();
             let mut note = |what: &dyn Display, hint: String| wrong.push(said(what, &hint));
             let access = access

@@ -227,6 +227,29 @@ fn one_source_is_one_camera_unless_it_is_switched_off_or_a_test() {
     assert!(two("libcamera", "").is_err());
 }
 
+/// Only the whole program knows what encoders there are.
+#[cfg(feature = "media")]
+#[test]
+fn an_encoder_of_which_there_is_no_file_is_found_when_the_configuration_is_checked() {
+    let file = std::env::temp_dir().join(format!("portald-encoder-{}.toml", std::process::id()));
+    let check = |encoder: &str| {
+        fs::write(&file, format!("[camera.a]\nsource = \"test\"\nencoder = \"{encoder}\"\n")).unwrap();
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_portald"));
+        let out = program.args(["check-config", "--config"]).arg(&file).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    assert_eq!(check("x264enc"), (Some(0), String::new()));
+    let (code, told) = check("x246enc");
+    assert!(
+        code == Some(1) && told.contains(".toml:3:11: key `camera.a.encoder`: found `x246enc`"),
+        "{told}"
+    );
+    assert!(told.contains("did you mean `x264enc`?"), "{told}");
+    let (_, told) = check("mine");
+    assert!(told.contains("hint: there are: auto, ") && told.contains(", vp8enc"), "{told}");
+    fs::remove_file(&file).unwrap();
+}
+
 #[test]
 fn a_missing_file_is_an_error_only_when_it_was_named() {
     let error = config::load_with(Some(Path::new("/nowhere/portald.toml")), []).unwrap_err();
