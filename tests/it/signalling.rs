@@ -321,7 +321,10 @@ async fn a_client_that_does_not_read_is_closed_while_others_go_on() {
     told.send(&json!({ "type": "done", "done": sent, "target": two.id })).await;
     let (got, all) = wait("the other's messages", reading).await.unwrap();
     assert_eq!(got, all);
-    assert_eq!(server.metric("portald_sockets_ended_total{reason=\"too_slow\"}").await, 1);
+    until("it is counted", async || {
+        server.metric("portald_sockets_ended_total{reason=\"too_slow\"}").await == 1
+    })
+    .await;
     // It finds its socket closed when it looks.
     slow.client.closed().await;
 }
