@@ -44,6 +44,8 @@ export function logIn(room) {
   here.searchParams.delete('token');
   const login = new URL('login', location.href);
   if (room) login.searchParams.set('room', room);
+  // This page was let in once, so it can say why it no longer is.
+  login.searchParams.set('again', '');
   login.searchParams.set('next', here.pathname + here.search);
   location.replace(login);
 }

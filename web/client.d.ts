@@ -6,7 +6,7 @@
  */
 
 /** Events with plain arguments. A listener that throws is reported to the page and keeps nobody else from hearing. */
-export interface Emitter<Events extends Record<string, any[]>> {
+export interface Emitter<Events extends { [Type in keyof Events]: any[] }> {
   addEventListener<Type extends keyof Events>(type: Type, listener: (...values: Events[Type]) => void): void;
   removeEventListener<Type extends keyof Events>(type: Type, listener: (...values: Events[Type]) => void): void;
   emit<Type extends keyof Events>(type: Type, ...values: Events[Type]): void;
@@ -64,7 +64,7 @@ export class PortalError extends Error {
   code: string;
 }
 
-export interface PortalEvents extends Record<string, any[]> {
+export interface PortalEvents {
   track: [event: RTCTrackEvent];
   error: [error: Error];
   /** portald, of a camera. */
@@ -93,6 +93,8 @@ export class Portal implements Emitter<PortalEvents> {
   /** portald: whether a camera is at the other end. */
   readonly isCamera: boolean;
   readonly isClosed: boolean;
+  /** portald: what the browser counts of the connection; one look a second serves all who ask. */
+  stats(): Promise<RTCStatsReport>;
   /**
    * portald: asks for a fresh connection in place of this one; a new portal follows by a `connection` event.
    * @returns milliseconds until it makes sense to ask again
@@ -103,10 +105,13 @@ export class Portal implements Emitter<PortalEvents> {
 /** The way to the server. Emits every message from the wire under its type: `(payload, from)`; use types of your own. */
 export class SignalingChannel implements Emitter<Record<string, any[]>> {
   constructor(options: { url: string | URL; room: string } & Format);
+  /** portald. */
   constructor(url: string | URL, options?: Format & { onState?: (state: LinkState, why?: string) => void });
   addEventListener(type: string, listener: (...values: any[]) => void): void;
   removeEventListener(type: string, listener: (...values: any[]) => void): void;
   emit(type: string, ...values: any[]): void;
+  /** Where the socket leads, without what gives us our seat back. */
+  readonly url: URL;
   /**
    * Sends a message to the server, or through it to `target`; if there is no way now, as soon as we are seated again, or
    * never where 64 later ones wait too.
@@ -133,7 +138,7 @@ export interface PortalGunOptions extends Format {
   accept?: (member: Member) => boolean;
 }
 
-export interface PortalGunEvents extends Record<string, any[]> {
+export interface PortalGunEvents {
   /** For a member that had one it replaces it: show the new portal, forget the old one. */
   connection: [portal: Portal];
   disconnection: [portal: Portal];
@@ -163,6 +168,19 @@ export class PortalGun implements Emitter<PortalGunEvents> {
   reconsider(): void;
   /** Ends every connection, leaves the room and never comes back. */
   close(): void;
+}
+
+/**
+ * portald: how old a camera's pictures are when they are shown. To be told of each, in the callback of
+ * `requestVideoFrameCallback`.
+ */
+export class Latency {
+  /** @param read by default `receiver.getStats()`; `portal.stats()` shares what others have read */
+  constructor(receiver: RTCRtpReceiver, read?: () => Promise<RTCStatsReport>);
+  /** Milliseconds from capture to screen, as last measured; undefined where browser or camera do not tell. */
+  readonly value: number | undefined;
+  /** `now` as `performance.now()` counts. */
+  shown(now: number, rtpTimestamp: number | undefined): void;
 }
 
 /** What is called often, done once when it has been quiet for `ms`. */

@@ -83,6 +83,8 @@ export class PortalGun extends Emitter {
   /** Everyone in the room whom we may see, as last told. @type {Member[]} */
   #listed = [];
 
+  /** Ends the question for the RTC configuration. */
+  #ending = new AbortController();
   /** @type {(member: Member) => boolean} */
   #accept;
 
@@ -113,7 +115,7 @@ export class PortalGun extends Emitter {
     this.signaler = new SignalingChannel(address, { ...format, onState: (...change) => this.#onState(...change) });
     this.#route();
     if (rtc) this.#start(rtc);
-    else adviseRtc(address).then((advice) => this.#start(advice));
+    else adviseRtc(address, this.#ending).then((advice) => this.#start(advice));
   }
 
   /** As the portals library calls {@link portals}. */
@@ -136,6 +138,7 @@ export class PortalGun extends Emitter {
   /** Ends every connection, leaves the room and never comes back. */
   close() {
     this.signaler.close();
+    this.#ending.abort();
     for (const id of [...this.portals.keys()]) this.#end(id);
     this.#outbox = [];
   }
@@ -272,9 +275,10 @@ export class PortalGun extends Emitter {
 /**
  * The RTC configuration that the server at `portal` advises; `{}` where there is none to be had.
  * @param {URL} portal
+ * @param {AbortController} ending
  * @returns {Promise<RTCConfiguration>}
  */
-async function adviseRtc(portal) {
+async function adviseRtc(portal, ending) {
   const server = new URL(portal);
   server.protocol = server.protocol.replace(/^ws/, 'http');
   const home = new URL(import.meta.url);
@@ -283,11 +287,14 @@ async function adviseRtc(portal) {
   const token = portal.searchParams.get('token');
   // Not as a header: asking from another origin, the browser would have to ask first whether it may.
   if (token) url.searchParams.set('token', token);
+  const limit = setTimeout(() => ending.abort(), RTC_LIMIT);
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(RTC_LIMIT), cache: 'no-store' });
+    const response = await fetch(url, { signal: ending.signal, cache: 'no-store' });
     const advice = response.ok ? await response.json() : {};
     return advice && typeof advice === 'object' ? advice : {};
   } catch {
     return {};
+  } finally {
+    clearTimeout(limit);
   }
 }

@@ -25,14 +25,19 @@ const COMPARE = 5_000;
  */
 export class Latency {
   #receiver;
+  #read;
   #measuredAt = -INTERVAL;
   #comparedAt = -COMPARE;
   /** How far our clock is ahead of the camera's (ms). @type {number | undefined} */
   #ahead;
 
-  /** @param {RTCRtpReceiver} receiver */
-  constructor(receiver) {
+  /**
+   * @param {RTCRtpReceiver} receiver
+   * @param {() => Promise<RTCStatsReport>} [read] where the statistics are shared with others: what gives them
+   */
+  constructor(receiver, read = () => receiver.getStats()) {
     this.#receiver = receiver;
+    this.#read = read;
     /** Milliseconds from capture to screen, as last measured; undefined where browser or camera do not tell. @type {number | undefined} */
     this.value = undefined;
   }
@@ -60,7 +65,7 @@ export class Latency {
 
   async #compare() {
     let report, way = 0;
-    for (const stats of (await this.#receiver.getStats()).values()) {
+    for (const stats of (await this.#read()).values()) {
       if (stats.type === 'remote-outbound-rtp' && stats.remoteTimestamp) report = stats;
       if (stats.type === 'candidate-pair' && stats.nominated) way = (stats.currentRoundTripTime ?? 0) * 500;
     }

@@ -186,7 +186,7 @@ function toggleStatistics(tile) {
   const update = async () => {
     if (!tile.element.isConnected) return statistics.get(tile)?.();
     if (portal !== tile.portal) [portal, figures] = [tile.portal, new Figures()];
-    const now = portal ? await figures.read(portal.peer).catch(() => ({})) : {};
+    const now = portal ? await portal.stats().then((report) => figures.read(report), () => ({})) : {};
     list.replaceChildren(...rows(tile, now).flatMap(row));
   };
   const timer = setInterval(update, EVERY);
@@ -200,7 +200,7 @@ function toggleStatistics(tile) {
 
 /**
  * @param {Tile} tile
- * @param {import('./stats.js').Figures} now
+ * @param {import('./stats.js').Reading} now
  * @returns {[string, string][]}
  */
 function rows(tile, now) {

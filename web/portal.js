@@ -19,6 +19,8 @@ const AFTER_YOU = { polite: 1_000, impolite: 300 };
 const DISCONNECTED_LIMIT = 5_000;
 /** How often a camera is told how its pictures run (ms): Prometheus asks each 15 s or less often. */
 const PLAYBACK_EVERY = 10_000;
+/** So long (ms) one look at the statistics serves all who ask: each look costs the browser's network thread. */
+const STATS_FRESH = 1_000;
 /** Candidates held back until there is a description they belong to; a browser has about a dozen. */
 const HELD_CANDIDATES = 256;
 
@@ -52,8 +54,12 @@ export class Portal extends Emitter {
   #ignoringOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
+  /** Until it is our turn to offer. @type {ReturnType<typeof setTimeout> | undefined} */
+  #afterYou;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #playback;
+  /** The last look at the statistics. @type {{ at: number, report: Promise<RTCStatsReport> } | undefined} */
+  #stats;
   #link;
 
   /**
@@ -94,6 +100,13 @@ export class Portal extends Emitter {
     for (const track of stream.getTracks()) this.peer.addTrack(track, stream);
   }
 
+  /** What the browser counts of the connection; one look serves all who ask within a second. */
+  stats() {
+    const at = performance.now();
+    if (!this.#stats || at - this.#stats.at >= STATS_FRESH) this.#stats = { at, report: this.peer.getStats() };
+    return this.#stats.report;
+  }
+
   /**
    * Asks the server for a fresh connection in place of this one, at most as often as patience allows.
    * A new portal follows by a `connection` event.
@@ -108,6 +121,7 @@ export class Portal extends Emitter {
   close() {
     if (this.isClosed) return;
     clearTimeout(this.#deadline);
+    clearTimeout(this.#afterYou);
     clearInterval(this.#playback);
     this.peer.close();
     this.emit('close');
@@ -151,7 +165,8 @@ export class Portal extends Emitter {
     if (this.peer.remoteDescription) return void this.#offer();
     // A camera always offers; once it has been answered the browser asks again for what is still to be negotiated.
     if (this.isCamera) return;
-    setTimeout(() => {
+    clearTimeout(this.#afterYou);
+    this.#afterYou = setTimeout(() => {
       if (!this.peer.remoteDescription && this.peer.signalingState === 'stable') this.#offer();
     }, this.target.polite ? AFTER_YOU.polite : AFTER_YOU.impolite);
   }
@@ -230,7 +245,7 @@ export class Portal extends Emitter {
   async #tellPlayback() {
     const { session } = this.target;
     if (!this.isCamera || session === undefined || this.isClosed) return;
-    const told = playback(/** @type {any} */ (await this.peer.getStats()));
+    const told = playback(/** @type {any} */ (await this.stats()));
     if (told && !this.isClosed) this.#link.tell(this, 'playback', { ...told, session });
   }
 

@@ -1,13 +1,20 @@
 /**
- * In rooms where everyone sees everyone: shows this device's camera to the others.
+ * In rooms where everyone sees everyone: shows this device's camera to the others, and here what they see of it.
  * @module
  */
+import { cut } from './people.js';
 
 /** @typedef {import('./client.js').PortalGun} PortalGun */
+
+/** Where this device remembers what its people are called. */
+const NAME_KEY = 'portald.name';
 
 export class Publisher {
   /** @type {MediaStream | undefined} */
   #stream;
+  /** The view of ourselves. @type {HTMLElement | undefined} */
+  #self;
+  #name = remembered();
   #gun;
   #onChange;
 
@@ -18,8 +25,10 @@ export class Publisher {
   constructor(gun, onChange) {
     this.#gun = gun;
     this.#onChange = onChange;
-    gun.addEventListener('connection', (/** @type {import('./portal.js').Portal} */ portal) => {
-      if (this.#stream && !portal.isCamera) portal.addMediaStream(this.#stream);
+    gun.addEventListener('connection', (portal) => {
+      if (!this.#stream || portal.isCamera) return;
+      this.#tellName(portal.target.id);
+      portal.addMediaStream(this.#stream);
     });
   }
 
@@ -28,41 +37,141 @@ export class Publisher {
   }
 
   /**
-   * Asks for the camera, and shows it.
+   * Asks for the camera, and shows it. Sound is sent only when somebody switches it on.
    * @throws {Error} whose message says to people what is wrong and what to do
    */
   async start() {
-    if (!navigator.mediaDevices) {
-      throw new Error('Browsers lend their camera only to pages that came over HTTPS, or from this device itself. '
-        + 'Set self_signed = true in [server.tls] of portald.toml, and open the wall with https://');
+    const stream = await lend({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
+    this.#stream = stream;
+    stream.getVideoTracks()[0].addEventListener('ended', () => this.stop());
+    for (const portal of this.#people()) {
+      this.#tellName(portal.target.id);
+      portal.addMediaStream(stream);
     }
-    try {
-      const video = { width: { ideal: 1280 }, height: { ideal: 720 } };
-      // Many tablets have no microphone to lend, or nobody wants it heard.
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video, audio: true })
-        .catch(() => navigator.mediaDevices.getUserMedia({ video }));
-    } catch (error) {
-      const name = error instanceof DOMException ? error.name : '';
-      throw new Error(REASONS.get(name) ?? `The camera cannot be used: ${error}`);
-    }
-    for (const track of this.#stream.getTracks()) track.addEventListener('ended', () => this.stop());
-    for (const portal of this.#gun.portals.values()) if (!portal.isCamera) portal.addMediaStream(this.#stream);
-    this.#onChange(this.#stream);
+    this.#self = this.#view(stream);
+    this.#onChange(stream);
   }
 
   stop() {
-    const tracks = this.#stream?.getTracks() ?? [];
+    for (const track of this.#stream?.getTracks() ?? []) this.#take(track);
     this.#stream = undefined;
-    for (const { peer } of this.#gun.portals.values()) {
-      for (const sender of peer.getSenders()) if (sender.track && tracks.includes(sender.track)) peer.removeTrack(sender);
-    }
-    for (const track of tracks) track.stop();
+    this.#self?.remove();
     this.#onChange(undefined);
+  }
+
+  #people() {
+    return [...this.#gun.portals.values()].filter((portal) => !portal.isCamera);
+  }
+
+  /** @param {MediaStreamTrack} track that the others are no longer to get */
+  #take(track) {
+    for (const { peer } of this.#people()) {
+      for (const sender of peer.getSenders()) if (sender.track === track) peer.removeTrack(sender);
+    }
+    track.stop();
+    this.#stream?.removeTrack(track);
+  }
+
+  /** @param {string} id */
+  #tellName(id) {
+    this.#gun.signaler.send('name', this.#name, id);
+  }
+
+  /** @param {string} name */
+  #rename(name) {
+    this.#name = cut(name);
+    remember(this.#name);
+    for (const { target } of this.#people()) this.#tellName(target.id);
+  }
+
+  /** In or out; the others are sent nothing of a microphone that is off. */
+  async #toggleSound() {
+    const stream = this.#stream;
+    if (!stream) return;
+    const [track] = stream.getAudioTracks();
+    if (track) return this.#take(track);
+    const [sound] = (await lend({ audio: true })).getAudioTracks();
+    if (this.#stream !== stream || stream.getAudioTracks().length > 0) return sound.stop();
+    stream.addTrack(sound);
+    for (const { peer } of this.#people()) peer.addTrack(sound, stream);
+  }
+
+  /**
+   * What the others see, the way round that a mirror shows it, and without its sound.
+   * @param {MediaStream} stream
+   */
+  #view(stream) {
+    const video = Object.assign(document.createElement('video'), { srcObject: stream, muted: true, autoplay: true, playsInline: true });
+    const caption = Object.assign(document.createElement('figcaption'), { textContent: 'You' });
+    const name = Object.assign(document.createElement('input'),
+      { value: this.#name, placeholder: 'Your name', maxLength: 40, autocomplete: 'nickname', ariaLabel: 'Your name, as the others see it' });
+    name.addEventListener('change', () => this.#rename(name.value));
+    const sound = Object.assign(document.createElement('button'), { type: 'button', textContent: 'Microphone' });
+    sound.ariaPressed = 'false';
+    sound.addEventListener('click', async () => {
+      await this.#toggleSound().catch(({ message }) => { sound.title = message; });
+      sound.ariaPressed = String(stream.getAudioTracks().length > 0);
+    });
+    const figure = document.createElement('figure');
+    figure.id = 'self';
+    figure.append(video, caption, name, sound);
+    style();
+    document.body.append(figure);
+    return figure;
   }
 }
 
+/**
+ * A stream of this device's.
+ * @param {MediaStreamConstraints} wishes
+ * @throws {Error} whose message says to people what is wrong and what to do
+ */
+async function lend(wishes) {
+  if (!navigator.mediaDevices) throw new Error(insecure());
+  try {
+    return await navigator.mediaDevices.getUserMedia(wishes);
+  } catch (error) {
+    const device = wishes.video ? 'camera' : 'microphone';
+    const name = error instanceof DOMException ? error.name : '';
+    throw new Error(REASONS.get(name)?.replaceAll('{device}', device) ?? `The ${device} cannot be used: ${error}`);
+  }
+}
+
+/** Over TLS, or from this device itself, the browser would have devices to lend. */
+function insecure() {
+  const [encrypted, local] = [new URL(location.href), new URL(location.href)];
+  encrypted.protocol = 'https:';
+  local.hostname = 'localhost';
+  for (const url of [encrypted, local]) url.searchParams.delete('token');
+  return 'Browsers lend their camera only to pages that came over HTTPS, or from the device itself. Write self_signed = true '
+    + `under [server.tls] in portald.toml, start portald again, and open ${encrypted.href}. On the box itself ${local.href} will do.`;
+}
+
 const REASONS = new Map(Object.entries({
-  NotAllowedError: 'The browser was told not to lend its camera to this page. Allow it at the address bar, and try again.',
-  NotFoundError: 'This device has no camera.',
-  NotReadableError: 'The camera is in use by another program. Close that, and try again.',
+  NotAllowedError: 'The browser was told not to lend the {device} to this page. Allow it at the address bar, and try again.',
+  NotFoundError: 'This device has no {device}.',
+  NotReadableError: 'The {device} is in use by another program. Close that, and try again.',
 }));
+
+/** Few publish; the others need no style for it. */
+function style() {
+  if (document.getElementById('self-style')) return;
+  document.head.append(Object.assign(document.createElement('link'), { id: 'self-style', rel: 'stylesheet', href: 'publish.css' }));
+}
+
+function remembered() {
+  try {
+    return cut(localStorage.getItem(NAME_KEY));
+  } catch {
+    return ''; // Storage is off.
+  }
+}
+
+/** @param {string} name */
+function remember(name) {
+  try {
+    localStorage.setItem(NAME_KEY, name);
+  } catch {
+    // Remembered until the page is left.
+  }
+}

@@ -8,20 +8,21 @@
 /**
  * What the connection did since it was last asked.
  * @typedef {{ width?: number, height?: number, fps?: number, kbps?: number, lost?: number, roundTrip?: number,
- *   buffer?: number, freezes?: number, codec?: string, decoder?: string }} Figures
+ *   buffer?: number, freezes?: number, codec?: string, decoder?: string }} Reading
  *   `kbps` kbit/s; `lost` percent of packets; `roundTrip` and `buffer` (how long pictures wait here) in ms
  */
 
 export class Figures {
   /** @type {Counts | undefined} */
   #before;
+  /** What came of the two looks before, for who reads the same twice. @type {Reading} */
+  #rates = {};
 
   /**
-   * @param {RTCPeerConnection} peer
-   * @returns {Promise<Figures>}
+   * @param {RTCStatsReport} report
+   * @returns {Reading}
    */
-  async read(peer) {
-    const report = await peer.getStats();
+  read(report) {
     const all = [...report.values()];
     const video = all.find((one) => one.type === 'inbound-rtp' && one.kind === 'video');
     const pair = all.find((one) => one.type === 'candidate-pair' && one.nominated && one.state === 'succeeded');
@@ -34,6 +35,7 @@ export class Figures {
     };
     const before = this.#before;
     this.#before = now;
+    if (before && before.at < now.at) this.#rates = between(before, now);
     return {
       width: video.frameWidth,
       height: video.frameHeight,
@@ -41,7 +43,7 @@ export class Figures {
       codec: codec?.mimeType?.replace(/^video\//, ''),
       decoder: video.decoderImplementation,
       roundTrip: pair?.currentRoundTripTime === undefined ? undefined : pair.currentRoundTripTime * 1000,
-      ...(before && before.at < now.at && between(before, now)),
+      ...this.#rates,
     };
   }
 }

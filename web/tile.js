@@ -4,8 +4,8 @@
  */
 import { Latency } from './latency.js';
 
-/** @typedef {import('./portal.js').Portal} Portal */
-/** @typedef {import('./portal.js').CameraState} CameraState */
+/** @typedef {import('./client.js').Portal} Portal */
+/** @typedef {import('./client.js').CameraState} CameraState */
 /**
  * `live`: the picture moves · `waiting`: none has come yet · `frozen`: it has stopped moving · `problem`: the camera has one
  * · `stills`: single pictures over HTTP, because no connection comes up.
@@ -120,6 +120,11 @@ export class Tile {
     return this.id.startsWith('!');
   }
 
+  /** Whether the camera itself has no picture to show, also where nobody looks at the tile. */
+  get isDown() {
+    return HEADLINES.has(this.state.state);
+  }
+
   /** From the camera's capture to this screen, in ms, where the browser tells. */
   get latency() {
     return this.#latency?.value;
@@ -168,7 +173,7 @@ export class Tile {
 
   /**
    * Tells the camera which rendition is wished for, and how large it is shown, unless it knows.
-   * @param {import('./signaling.js').SignalingChannel} signaler
+   * @param {import('./client.js').SignalingChannel} signaler
    * @param {'main' | 'sub' | 'auto'} quality
    * @param {boolean} seen whether the tile is to be seen
    * @param {number} now performance.now()
@@ -296,8 +301,9 @@ export class Tile {
     const current = this.video.srcObject;
     if (current instanceof MediaStream && current.getTracks().includes(track)) return;
     this.video.srcObject = new MediaStream([track]);
-    const receiver = this.portal?.peer.getReceivers().find((one) => one.track === track);
-    this.#latency = receiver && new Latency(receiver);
+    const { portal } = this;
+    const receiver = portal?.peer.getReceivers().find((one) => one.track === track);
+    this.#latency = portal && receiver && new Latency(receiver, () => portal.stats());
     this.#join();
     this.#play();
   }

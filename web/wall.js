@@ -10,9 +10,11 @@
 import { advice, show } from './advice.js';
 import { byId, getJson, logIn, setText, token, wanted } from './api.js';
 import { PortalGun } from './client.js';
+import { arrange } from './grid.js';
 import { defaultRoom, fullScreen, offerToPublish, roomsOf, showRooms } from './header.js';
-import { bestGrid, commonAspect, gridLine } from './layout.js';
+import { onKey } from './keys.js';
 import { Memory } from './memory.js';
+import { followPeople } from './people.js';
 import { Tile } from './tile.js';
 
 /** How often the tiles are held against the clock (ms): fine enough to tell a picture 2 s old. */
@@ -23,8 +25,6 @@ const POLL = 5_000;
 const SHARP = 3_000;
 /** So long (ms) after a tap on a tile a second one belongs to it. */
 const DOUBLE_TAP = 350;
-/** How far (CSS pixels) an arrow key moves a picture that is larger than the screen. */
-const PAN = 60;
 /** A link lost for less (ms) is nobody's business. */
 const LINK_PATIENCE = 1_000;
 
@@ -34,8 +34,8 @@ const LINK_PATIENCE = 1_000;
  *   renditions?: import('./tile.js').Rendition[] }} Camera
  */
 
-/** @typedef {import('./portal.js').Portal} Portal */
-/** @typedef {import('./portal.js').CameraState} CameraState */
+/** @typedef {import('./client.js').Portal} Portal */
+/** @typedef {import('./client.js').CameraState} CameraState */
 
 class Wall {
   /** By member id. @type {Map<string, Tile>} */
@@ -86,16 +86,11 @@ class Wall {
   #followGun() {
     const { gun } = this;
     gun.addEventListener('connection', (/** @type {Portal} */ portal) => {
-      // A person has a tile once there is something to show; a camera has one always.
       if (portal.isCamera) this.#meet(portal);
-      else portal.addEventListener('track', (/** @type {RTCTrackEvent} */ event) => this.#introduce(portal, event));
       portal.addEventListener('state', (/** @type {CameraState} */ state) => this.#hear(portal.target.id, state));
     });
-    gun.addEventListener('disconnection', (/** @type {Portal} */ portal) => {
-      const tile = this.tiles.get(portal.target.id);
-      tile?.detach();
-      if (tile && !portal.isCamera) this.#remove(tile);
-    });
+    gun.addEventListener('disconnection', (/** @type {Portal} */ portal) => this.tiles.get(portal.target.id)?.detach());
+    followPeople(gun, this.tiles, { tileOf: (member) => this.#tileOf(member), remove: (tile) => this.#remove(tile) });
     gun.addEventListener('info', () => {
       this.#refusal = undefined;
       this.#poll();
@@ -114,7 +109,7 @@ class Wall {
   #followPage() {
     new ResizeObserver(() => this.#arrange()).observe(byId('stage'));
     this.#grid.addEventListener('aspect', () => this.#arrange());
-    document.addEventListener('keydown', (event) => this.#onKey(event));
+    document.addEventListener('keydown', (event) => onKey(event, this.#keys));
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) return;
       for (const tile of this.tiles.values()) tile.watchAnew();
@@ -145,20 +140,6 @@ class Wall {
     tile.attach(portal);
     // All come at once; only when every tile is there its size is the one it will have.
     queueMicrotask(() => this.#ask(tile, performance.now()));
-  }
-
-  /**
-   * @param {Portal} portal with a person
-   * @param {RTCTrackEvent} event
-   */
-  #introduce(portal, { streams }) {
-    const tile = this.#tileOf(portal.target);
-    if (tile.portal !== portal) tile.attach(portal);
-    for (const stream of streams) {
-      stream.addEventListener('removetrack', () => {
-        if (tile.portal === portal && stream.getVideoTracks().length === 0) this.#remove(tile);
-      });
-    }
   }
 
   /**
@@ -231,7 +212,7 @@ class Wall {
     let tile = this.tiles.get(id);
     if (tile) return tile;
     tile = new Tile(this.#template, id);
-    tile.title = title ?? (id.startsWith('!') ? tile.name : 'Guest');
+    tile.title = title ?? tile.name;
     this.tiles.set(id, tile);
     this.#furnish(tile);
     this.#grid.append(tile.element);
@@ -276,6 +257,16 @@ class Wall {
       this.#poll();
     },
     only: wanted.get('camera'),
+  };
+
+  /** What keys can do here. @type {import('./keys.js').Wall} */
+  #keys = {
+    large: () => this.large,
+    zoom: () => this.#zoom,
+    tiles: () => (this.only === null ? [...this.tiles.values()] : []),
+    columns: () => this.#columns,
+    open: (tile) => this.#open(tile),
+    back: () => this.#back(),
   };
 
   /** @param {Tile} tile */
@@ -344,51 +335,9 @@ class Wall {
     this.#tick();
   }
 
-  /** @param {KeyboardEvent} event */
-  #onKey(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    if (event.key === 'Escape' && this.large) return this.#back();
-    if (event.key === 'f') return fullScreen();
-    if (this.#zoom && this.#onZoomKey(event.key, this.#zoom)) return event.preventDefault();
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns }[event.key];
-    if (step === undefined || this.only !== null) return;
-    event.preventDefault();
-    const tiles = [...this.tiles.values()];
-    const at = tiles.findIndex((tile) => tile.element.contains(document.activeElement));
-    const next = tiles[at < 0 ? 0 : at + step];
-    if (!next) return;
-    if (this.large) this.#open(next);
-    else next.button.focus();
-  }
-
-  /**
-   * @param {string} key
-   * @param {import('./zoom.js').Zoom} zoom
-   * @returns {boolean} whether it was one of these
-   */
-  #onZoomKey(key, zoom) {
-    const notches = { '+': 1, '=': 1, '-': -1 }[key];
-    if (notches) zoom.step(notches);
-    if (key === '0') zoom.reset();
-    const [x, y] = { ArrowLeft: [-PAN, 0], ArrowRight: [PAN, 0], ArrowUp: [0, -PAN], ArrowDown: [0, PAN] }[key] ?? [0, 0];
-    return notches !== undefined || key === '0' || ((x !== 0 || y !== 0) && zoom.pan(x, y));
-  }
-
   /** Fits the grid to the stage. */
   #arrange() {
-    const count = this.tiles.size;
-    if (count === 0) return;
-    const { width, height } = byId('stage').getBoundingClientRect();
-    const gap = parseFloat(getComputedStyle(this.#grid).columnGap);
-    const tiles = [...this.tiles.values()];
-    const grid = bestGrid(count, width, height, commonAspect(tiles.map((tile) => tile.aspect)), gap);
-    this.#columns = grid.columns;
-    this.#grid.classList.toggle('scrolls', grid.scrolls);
-    this.#grid.style.gridTemplateColumns = `repeat(${2 * grid.columns}, ${(grid.tileWidth - gap) / 2}px)`;
-    this.#grid.style.gridAutoRows = `${grid.tileHeight}px`;
-    tiles.forEach((tile, index) => {
-      tile.element.style.gridColumnStart = String(gridLine(index, count, grid.columns) ?? 'auto');
-    });
+    if (this.tiles.size > 0) this.#columns = arrange(this.#grid, byId('stage'), [...this.tiles.values()]);
   }
 
   #tick() {

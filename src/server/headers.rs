@@ -54,7 +54,7 @@ impl Readers {
         }
         let headers = response.headers_mut();
         // Whoever keeps the answer must not give it to another page.
-        insert(headers, header::VARY, "Origin");
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = allowed {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }

@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::sync::OnceLock;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use warp::hyper::body::Bytes;
 use warp::http::{HeaderMap, StatusCode, header};
 use warp::reply::Response;
 
@@ -16,6 +21,8 @@ pub(super) struct Asset {
     pub(super) path: &'static str,
     content_type: &'static str,
     content: &'static str,
+    /// `content` as gzip makes it, once somebody has asked for it.
+    packed: OnceLock<Option<Bytes>>,
     /// Whether pages of other origins may import it: the client module and what it imports.
     pub(super) shared: bool,
 }
@@ -27,11 +34,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) const ASSETS: [Asset; 26] = [
+pub(super) static ASSETS: [Asset; 30] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
     own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),
+    own("/grid.js", SCRIPT, include_str!("../../web/grid.js")),
+    own("/keys.js", SCRIPT, include_str!("../../web/keys.js")),
     own("/layout.js", SCRIPT, include_str!("../../web/layout.js")),
     own("/tile.js", SCRIPT, include_str!("../../web/tile.js")),
     own("/advice.js", SCRIPT, include_str!("../../web/advice.js")),
@@ -43,6 +52,8 @@ pub(super) const ASSETS: [Asset; 26] = [
     own("/stills.js", SCRIPT, include_str!("../../web/stills.js")),
     own("/zoom.js", SCRIPT, include_str!("../../web/zoom.js")),
     own("/kiosk.js", SCRIPT, include_str!("../../web/kiosk.js")),
+    own("/people.js", SCRIPT, include_str!("../../web/people.js")),
+    own("/publish.css", CSS, include_str!("../../web/publish.css")),
     own("/publish.js", SCRIPT, include_str!("../../web/publish.js")),
     own("/status", HTML, include_str!("../../web/status.html")),
     own("/status.css", CSS, include_str!("../../web/status.css")),
@@ -57,16 +68,17 @@ pub(super) const ASSETS: [Asset; 26] = [
 ];
 
 const fn own(path: &'static str, content_type: &'static str, content: &'static str) -> Asset {
-    Asset { path, content_type, content, shared: false }
+    Asset { path, content_type, content, packed: OnceLock::new(), shared: false }
 }
 
 const fn shared(path: &'static str, content: &'static str) -> Asset {
-    Asset { path, content_type: SCRIPT, content, shared: true }
+    Asset { path, content_type: SCRIPT, content, packed: OnceLock::new(), shared: true }
 }
 
 /// For editors and compilers, which take any type.
 const fn types(path: &'static str, content: &'static str) -> Asset {
-    Asset { path, content_type: "text/plain; charset=utf-8", content, shared: true }
+    let content_type = "text/plain; charset=utf-8";
+    Asset { path, content_type, content, packed: OnceLock::new(), shared: true }
 }
 
 impl Asset {
@@ -74,7 +86,8 @@ impl Asset {
     /// `portals` is the WebSocket's path, which the page is told.
     pub(super) fn response(&self, request: &HeaderMap, portals: &str) -> Response {
         let content = self.content(portals);
-        let tag = tag(&content);
+        let packed = if takes_gzip(request) { self.packed(&content) } else { None };
+        let tag = tag(&content, packed.is_some());
         let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let fresh = known
             .flat_map(|list| list.split(','))
@@ -82,14 +95,27 @@ impl Asset {
             .any(|one| one == tag || one == "*");
         let mut response = if fresh {
             respond(StatusCode::NOT_MODIFIED, self.content_type, "")
+        } else if let Some(packed) = packed {
+            let mut response = respond(StatusCode::OK, self.content_type, packed);
+            insert(response.headers_mut(), header::CONTENT_ENCODING, "gzip");
+            response
         } else {
             respond(StatusCode::OK, self.content_type, content.into_owned())
         };
         let headers = response.headers_mut();
+        insert(headers, header::VARY, "accept-encoding");
         // Asked for again each time: a page and its scripts must never be of two versions.
         insert(headers, header::CACHE_CONTROL, "no-cache");
         insert(headers, header::ETAG, &tag);
         response
+    }
+
+    /// The file packed, unless something was filled in.
+    fn packed(&self, content: &Cow<'static, str>) -> Option<Bytes> {
+        match content {
+            Cow::Borrowed(content) => self.packed.get_or_init(|| gzip(content).map(Bytes::from)).clone(),
+            Cow::Owned(_) => None,
+        }
     }
 
     /// Only the page itself has something to fill in.
@@ -111,10 +137,28 @@ pub(super) fn version() -> String {
     format!("{:016x}", hasher.finish())
 }
 
-fn tag(content: &str) -> String {
+/// Of what is sent, so it is another for the same file packed.
+fn tag(content: &str, packed: bool) -> String {
     let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
+    (content, packed).hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
+}
+
+/// Whether the browser unpacks gzip (RFC 9110, 12.5.3).
+fn takes_gzip(request: &HeaderMap) -> bool {
+    let lists = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).any(|one| {
+        let (name, weight) = one.split_once(';').unwrap_or((one, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}
+
+/// None if it cannot be packed; then it goes as it is.
+fn gzip(content: &str) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(content.as_bytes()).ok()?;
+    encoder.finish().ok()
 }
 
 #[cfg(test)]
@@ -125,9 +169,9 @@ mod tests {
     fn a_browser_that_has_the_file_is_told_so() {
         let asset = &ASSETS[0];
         for known in [
-            tag(asset.content),
-            format!("W/{}", tag(asset.content)),
-            format!("\"x\", {}", tag(asset.content)),
+            tag(asset.content, false),
+            format!("W/{}", tag(asset.content, false)),
+            format!("\"x\", {}", tag(asset.content, false)),
             "*".into(),
         ] {
             let mut request = HeaderMap::new();
@@ -137,6 +181,34 @@ mod tests {
         let mut request = HeaderMap::new();
         insert(&mut request, header::IF_NONE_MATCH, "\"other\"");
         assert_eq!(asset.response(&request, DEFAULT_PATH).status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn a_file_is_packed_for_browsers_that_unpack_it() {
+        let asset = &ASSETS[0];
+        let ask = |accepted: &str, path| {
+            let mut request = HeaderMap::new();
+            insert(&mut request, header::ACCEPT_ENCODING, accepted);
+            asset.response(&request, path).headers().clone()
+        };
+        for (accepted, packed) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0, br", false),
+            ("xgzip", false),
+        ] {
+            let headers = ask(accepted, DEFAULT_PATH);
+            assert_eq!(headers.get(header::CONTENT_ENCODING).is_some(), packed, "{accepted:?}");
+            assert_eq!(headers[header::VARY], "accept-encoding");
+            assert_eq!(headers[header::ETAG], *tag(asset.content, packed));
+        }
+        assert!(ask("gzip", "/other").get(header::CONTENT_ENCODING).is_none(), "something was filled in");
+        let packed = asset.packed(&Cow::Borrowed(asset.content)).unwrap();
+        let unpacked = std::io::read_to_string(flate2::read::GzDecoder::new(&packed[..])).unwrap();
+        assert_eq!(unpacked, asset.content);
     }
 
     #[test]
