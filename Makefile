@@ -19,7 +19,7 @@ CARGO_DEB := $(CARGO_DEB_ROOT)/bin/cargo-deb
 # What Prometheus has to say of /metrics and of what stands on it.
 PROMTOOL := target/tools/promtool
 
-.PHONY: help demo build check test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak bench clean deb test-deb test-arm64 release
+.PHONY: help demo build check pictures test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak bench clean deb test-deb test-arm64 release
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test: build $(NODE_MODULES) ## every test that needs no virtual machine
 	cargo test --locked --no-default-features
 	cargo test --locked
 	cd tests/browser && PORTALD_BIN=$(abspath $(BIN)) npm test
+
+pictures: build $(NODE_MODULES) ## the pictures in docs/ anew
+	cd tests/browser && PORTALD_BIN=$(abspath $(BIN)) node pictures.mjs
 
 test-vm: build deb $(NODE_MODULES) ## a virtual machine with the stock kernel's cameras (needs root)
 	$(INSTALL) test vm

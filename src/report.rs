@@ -69,6 +69,7 @@ mod tests {
             state,
             reason: None,
             since: 0,
+            seen: None,
             source: "test".into(),
             wishes: Default::default(),
             renditions: Vec::new(),

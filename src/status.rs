@@ -83,6 +83,8 @@ pub struct CameraStatus {
     pub reason: Option<String>,
     /// When the state last changed, in milliseconds since 1970 (UTC); kept by [`Cameras`].
     pub since: u64,
+    /// When it was last live, in the same way; nothing while it is, and before it was for the first time.
+    pub seen: Option<u64>,
     /// Where its pictures come from, without secrets.
     pub source: String,
     /// What can be changed while it runs: `enabled`, `bitrate`, `sub`.
@@ -287,6 +289,11 @@ impl Cameras {
         f(entry);
         entry.name = before.name.clone();
         entry.since = if entry.state == before.state { before.since } else { unix_millis() };
+        entry.seen = match (before.state, entry.state) {
+            (_, State::Live) => None,
+            (State::Live, _) => Some(entry.since),
+            _ => before.seen,
+        };
         if entry.state != before.state {
             let (name, at, reason) = (entry.name.clone(), entry.since, entry.reason.clone());
             self.inner.events.add(Event { name, at, state: entry.state, reason });
@@ -352,6 +359,7 @@ mod tests {
             state,
             reason: None,
             since: 0,
+            seen: None,
             source: "test".to_owned(),
             wishes: Wishes::default(),
             renditions: Vec::new(),
@@ -382,6 +390,23 @@ mod tests {
         assert_eq!(cameras.list()[0].since, 5);
         cameras.update(&name, |c| c.state = State::Live);
         assert!(cameras.list()[0].since > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn when_it_was_last_live_is_known_until_it_is_live_again() {
+        let (cameras, name) = (Cameras::new(), Name::new("door").unwrap());
+        let become_ = |state| {
+            cameras.update(&name, |c| c.state = state);
+            cameras.list()[0].seen
+        };
+        cameras.set(camera("door", State::Idle));
+        assert_eq!((become_(State::Opening), become_(State::Live)), (None, None));
+        let stalled = become_(State::Stalled);
+        assert_eq!(stalled, Some(cameras.list()[0].since));
+        assert_eq!([become_(State::Absent), become_(State::Opening)], [stalled; 2]);
+        cameras.set(camera("door", State::Absent));
+        assert_eq!(cameras.list()[0].seen, stalled, "what is known anew of it changes nothing");
+        assert_eq!(become_(State::Live), None);
     }
 
     #[test]

@@ -82,6 +82,7 @@ mod tests {
             state: State::Live,
             reason: None,
             since: 0,
+            seen: None,
             source: "test".into(),
             wishes: Default::default(),
             renditions: Vec::new(),

@@ -44,7 +44,7 @@ export function advice({ room, only, refusal, told, lost, hidden }) {
   }
   return {
     title: 'No camera yet',
-    text: 'Plug a camera into this box and start portald again, or name one in its configuration. On the box:',
+    text: 'Plug a camera into this box, or name one in its configuration. On the box:',
     steps: [
       ['portald devices', 'lists the cameras that were found'],
       ['portald run --demo', 'shows two test cameras'],

@@ -2,6 +2,7 @@
  * Puts the tiles where the layout says.
  * @module
  */
+import { wanted } from './api.js';
 import { bestGrid, commonAspect, gridLine } from './layout.js';
 
 /**
@@ -12,14 +13,21 @@ import { bestGrid, commonAspect, gridLine } from './layout.js';
  * @returns {number} its columns
  */
 export function arrange(grid, stage, tiles) {
+  const count = tiles.length;
   const { width, height } = stage.getBoundingClientRect();
   const gap = parseFloat(getComputedStyle(grid).columnGap);
-  const best = bestGrid(tiles.length, width, height, commonAspect(tiles.map((tile) => tile.aspect)), gap);
+  const aspect = commonAspect(tiles.map((tile) => tile.aspect));
+  // Nobody scrolls a screen that nobody looks after.
+  const smallest = wanted.has('kiosk') ? 0 : undefined;
+  const fit = (/** @type {number} */ within) => bestGrid(count, within, height, aspect, gap, smallest);
+  let best = fit(width);
   grid.classList.toggle('scrolls', best.scrolls);
+  // A scroll bar takes its place from the tiles.
+  if (best.scrolls) best = fit(grid.clientWidth);
   grid.style.gridTemplateColumns = `repeat(${2 * best.columns}, ${(best.tileWidth - gap) / 2}px)`;
   grid.style.gridAutoRows = `${best.tileHeight}px`;
   tiles.forEach((tile, index) => {
-    tile.element.style.gridColumnStart = String(gridLine(index, tiles.length, best.columns) ?? 'auto');
+    tile.element.style.gridColumnStart = String(gridLine(index, count, best.columns) ?? 'auto');
   });
   return best.columns;
 }

@@ -43,6 +43,7 @@ export function showRooms(rooms, current) {
     return link;
   });
   byId('rooms').replaceChildren(...links);
+  links.find(({ ariaCurrent }) => ariaCurrent)?.scrollIntoView({ block: 'nearest', inline: 'center' });
 }
 
 /**

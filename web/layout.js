@@ -20,15 +20,16 @@ const WORTH_A_ROW = 1.06;
  * @param {number} height
  * @param {number} aspect width over height of a tile
  * @param {number} gap between tiles
+ * @param {number} [smallest] width of a tile; where all would be smaller the grid scrolls
  * @returns {Grid}
  */
-export function bestGrid(count, width, height, aspect, gap) {
+export function bestGrid(count, width, height, aspect, gap, smallest = SMALLEST_TILE) {
   let best = fit(1, count, width, height, aspect, gap);
   for (let columns = 2; columns <= count; columns++) {
     const grid = fit(columns, count, width, height, aspect, gap);
     if (grid.tileWidth * (width > height ? WORTH_A_ROW : 1) > best.tileWidth) best = grid;
   }
-  return best.tileWidth >= Math.min(SMALLEST_TILE, width) ? best : scrolling(count, width, aspect, gap);
+  return best.tileWidth >= Math.min(smallest, width) ? best : scrolling(count, width, aspect, gap);
 }
 
 /**

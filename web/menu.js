@@ -55,7 +55,8 @@ function show(tile, wall) {
   };
   open = { close, tile };
   tile.more.ariaExpanded = 'true';
-  document.body.append(menu);
+  // Within the landmark that its tile is in.
+  tile.element.closest('main')?.append(menu);
   place(menu, tile.more);
   menu.addEventListener('keydown', (event) => onKey(event, menu, close));
   const { signal } = ending;
@@ -179,7 +180,11 @@ const statistics = new Map();
 function toggleStatistics(tile) {
   const stop = statistics.get(tile);
   if (stop) return stop();
-  const list = Object.assign(document.createElement('dl'), { className: 'statistics' });
+  // Small tiles have less room than it needs: it scrolls, with keys too.
+  const list = Object.assign(document.createElement('dl'), { className: 'statistics', tabIndex: 0 });
+  list.ariaLabel = `Statistics of ${tile.title}`;
+  // On a small tile it lies over the button that makes it large.
+  list.addEventListener('click', () => tile.element.classList.contains('large') || tile.button.click());
   tile.element.append(list);
   let figures = new Figures();
   let portal = tile.portal;
@@ -215,10 +220,11 @@ function rows(tile, now) {
     ['Lost', number(now.lost, '%', 1)],
     ['Round trip', number(now.roundTrip, 'ms', 1)],
     ['Waits here', number(now.buffer, 'ms')],
-    ['Latency', number(tile.latency, 'ms')],
+    ['Latency', number(tile.phase === 'live' ? tile.latency : undefined, 'ms')],
     ['Freezes', now.freezes === undefined ? '–' : String(now.freezes)],
     ['Codec', [now.codec, now.decoder].filter(Boolean).join(', ') || '–'],
     ['Encoder', made?.encoder ?? '–'],
+    .../** @type {[string, string][]} */ (tile.degraded ? [['Reduced', tile.degraded]] : []),
   ];
 }
 

@@ -93,7 +93,11 @@ function fill(id, list, make) {
   const text = JSON.stringify(list);
   if (shown.get(id) === text) return;
   shown.set(id, text);
-  byId(id).replaceChildren(...list.map(make));
+  const rows = list.map(make);
+  // Narrow screens have no place for the heads of columns: each cell brings its own.
+  const heads = [...byId(id).closest('table')?.querySelectorAll('th') ?? []];
+  for (const row of rows) heads.forEach((head, index) => /** @type {HTMLElement} */ (row.children[index]).dataset.head = head.textContent ?? '');
+  byId(id).replaceChildren(...rows);
 }
 
 async function update() {

@@ -5,13 +5,13 @@
 import { Latency } from './latency.js';
 
 /** @typedef {import('./client.js').Portal} Portal */
-/** @typedef {import('./client.js').CameraState} CameraState */
+/** With what only `/api/cameras` tells: when it was last live, in Unix ms. @typedef {import('./client.js').CameraState & { seen?: number | null }} CameraState */
 /**
  * `live`: the picture moves · `waiting`: none has come yet · `frozen`: it has stopped moving · `problem`: the camera has one
  * · `stills`: single pictures over HTTP, because no connection comes up.
  * @typedef {'live' | 'waiting' | 'frozen' | 'problem' | 'stills'} Phase
  */
-/** As `/api/cameras` lists them. @typedef {{ name: string, width: number, height: number, codec?: string, encoder?: string }} Rendition */
+/** As `/api/cameras` lists them. @typedef {{ name: string, width: number, height: number, codec?: string, encoder?: string, degraded?: string | null }} Rendition */
 
 /** A picture older than this (ms) is no longer live, and the tile says so. */
 const STALE = 2_000;
@@ -42,6 +42,8 @@ const STILLS_WHY = 'single pictures, because no WebRTC connection comes up (is U
 export class Tile {
   /** What is on the screen now, so that the page is touched only when that changes. */
   #shown = '';
+  /** What its badge means. */
+  #why = '';
   /** Since when a picture could have been seen: not while the page is hidden. */
   #watchedSince = performance.now();
   #frameRequest = 0;
@@ -101,6 +103,7 @@ export class Tile {
     this.video.muted = true;
     this.video.addEventListener('loadeddata', () => this.#awaitFrame());
     this.video.addEventListener('resize', () => this.#measure());
+    this.element.addEventListener('pointerenter', () => this.#tell());
   }
 
   /**
@@ -208,6 +211,12 @@ export class Tile {
     this.#stills = undefined;
   }
 
+  /** Why what is shown is smaller or slower than wished for, if it is. */
+  get degraded() {
+    const { videoWidth, videoHeight } = this.video;
+    return this.renditions.find(({ width, height, degraded }) => degraded && width === videoWidth && height === videoHeight)?.degraded ?? '';
+  }
+
   /** For tests and the curious. */
   get stats() {
     const { name, phase, state, frames, lastFrameAt, longestGap, connections, video } = this;
@@ -254,12 +263,16 @@ export class Tile {
       waiting: [this.state.state === 'opening' ? 'Opening the camera…' : 'Connecting…', this.state.reason ?? ''],
       frozen: [`No new picture for ${duration(seconds)}`, this.state.reason ?? ''],
       stills: ['', ''],
-      problem: [HEADLINES.get(this.state.state) ?? '', this.#explain()],
+      problem: [HEADLINES.get(this.state.state) ?? '', this.state.reason ?? ''],
     };
     const [headline, reason] = texts[this.phase];
-    const badge = BADGES.get(this.state.state) ?? { frozen: 'not live', stills: 'single pictures' }[/** @type {string} */ (this.phase)] ?? '';
-    const slate = this.phase !== 'live' && this.frames > 0 && age < STALE;
-    const shown = [this.phase, this.state.state, this.title, headline, reason, badge, slate].join('\n');
+    const degraded = this.phase === 'live' && this.degraded;
+    const badge = BADGES.get(this.state.state) ?? { frozen: 'not live', stills: 'single pictures', live: degraded ? 'reduced' : '' }[/** @type {string} */ (this.phase)] ?? '';
+    const seen = this.phase === 'problem' ? this.#seen : '';
+    // What was shown last was not of the camera itself.
+    const slate = this.phase !== 'live' && this.lastFrameAt > this.lastLiveAt;
+    const why = this.phase === 'stills' ? STILLS_WHY : degraded ? `Reduced: ${degraded}` : '';
+    const shown = [this.phase, this.state.state, this.title, headline, reason, badge, why, slate, seen].join('\n');
     if (shown === this.#shown) return;
     this.#shown = shown;
     this.element.dataset.phase = this.phase;
@@ -268,19 +281,28 @@ export class Tile {
     this.#part('.title', HTMLElement).textContent = this.title;
     this.#part('.headline', HTMLElement).textContent = headline;
     this.#part('.reason', HTMLElement).textContent = reason;
+    this.#part('.seen', HTMLElement).textContent = seen;
     this.#part('.badge', HTMLElement).textContent = badge;
-    const why = this.phase === 'stills' ? STILLS_WHY : '';
-    this.#part('.badge', HTMLElement).title = why;
-    const truth = this.phase === 'live' ? badge || 'live' : why || (HEADLINES.get(this.state.state) ?? headline);
+    this.#why = why;
+    const truth = this.phase === 'live' ? `live${why && `. ${why}`}` : why || (HEADLINES.get(this.state.state) ?? headline);
     this.button.ariaLabel = `${this.title}: ${truth}`;
     this.more.ariaLabel = `Menu of ${this.title}`;
   }
 
-  #explain() {
-    const reason = this.state.reason ?? '';
-    if (this.lastLiveAt === 0) return reason;
-    const last = `Last picture ${duration(Math.round((performance.now() - this.lastLiveAt) / 1000))} ago.`;
-    return reason ? `${reason.replace(/([^.!?])$/, '$1.')} ${last}` : last;
+  /** To who points at the tile: what is cut short on it, and what its badge means. */
+  #tell() {
+    const cut = ['.title', '.headline', '.reason'].map((selector) => this.#part(selector, HTMLElement))
+      .filter(({ scrollWidth, clientWidth, scrollHeight, clientHeight }) => scrollWidth > clientWidth || scrollHeight > clientHeight);
+    const title = [...cut.map(({ textContent }) => textContent), this.#why].filter(Boolean).join('\n');
+    if (this.button.title !== title) this.button.title = title;
+  }
+
+  /** When its camera was last seen, or how long it has been so. */
+  get #seen() {
+    const { seen, since } = this.state;
+    return this.lastLiveAt > 0 ? `Last picture ${duration(Math.round((performance.now() - this.lastLiveAt) / 1000))} ago`
+      : seen ? `Last picture ${clock(seen)}`
+      : since ? `Since ${clock(since)}` : '';
   }
 
   /**
@@ -363,4 +385,16 @@ function duration(seconds) {
   if (seconds < 90) return `${seconds} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${Math.round(seconds / 3600)} h`;
+}
+
+/**
+ * When it was, by this device's clock: with the day unless it is today.
+ * @param {number} at Unix time in milliseconds
+ */
+function clock(at) {
+  const time = new Date(at);
+  const hour = /** @type {const} */ ({ hour: '2-digit', minute: '2-digit' });
+  return time.toDateString() === new Date().toDateString()
+    ? time.toLocaleTimeString([], hour)
+    : time.toLocaleString([], { day: 'numeric', month: 'short', ...hour });
 }

@@ -30,7 +30,7 @@ const LINK_PATIENCE = 1_000;
 
 /**
  * A camera as `/api/cameras` lists it.
- * @typedef {{ name: string, title: string, rooms: string[], state: string, reason?: string, since?: number,
+ * @typedef {{ name: string, title: string, rooms: string[], state: string, reason?: string, since?: number, seen?: number | null,
  *   renditions?: import('./tile.js').Rendition[] }} Camera
  */
 
@@ -149,7 +149,8 @@ class Wall {
   #hear(id, state) {
     const tile = this.tiles.get(id);
     if (!tile) return;
-    tile.state = state;
+    const { since, seen } = tile.state.state === state.state ? tile.state : { since: Date.now(), seen: undefined };
+    tile.state = { since, seen, ...state };
     tile.toldAt = performance.now();
     this.#tick();
   }
@@ -193,11 +194,11 @@ class Wall {
    * @param {Camera} camera
    * @param {number} asked when (performance.now()) the daemon was asked
    */
-  #describe({ name, title, state, reason, since, renditions = [] }, asked) {
+  #describe({ name, title, state, reason, since, seen, renditions = [] }, asked) {
     const tile = this.#tileOf({ id: `!${name}`, title });
     tile.title = title;
     // The camera's own word is the newer one when it came while the answer was under way.
-    if (asked > tile.toldAt) tile.state = { state, reason, since };
+    if (asked > tile.toldAt) tile.state = { state, reason, since, seen };
     tile.renditions = renditions;
     const main = renditions.find((rendition) => rendition.name === 'main');
     if (main && tile.frames === 0 && main.height > 0) tile.aspect = main.width / main.height;

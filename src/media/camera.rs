@@ -120,6 +120,7 @@ impl Camera {
             state,
             reason: reason.clone(),
             since: 0,
+            seen: None,
             source: settings.source.to_string(),
             wishes,
             renditions: Vec::new(),

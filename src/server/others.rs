@@ -24,6 +24,8 @@ pub(super) struct OtherCamera {
     reason: Option<String>,
     /// Unix milliseconds.
     since: u64,
+    /// When it was last live.
+    seen: Option<u64>,
     source: String,
     renditions: Vec<Value>,
     viewers: u64,
@@ -49,6 +51,7 @@ struct Report {
     state: Option<State>,
     reason: Option<String>,
     since: Option<u64>,
+    seen: Option<u64>,
     renditions: Vec<BTreeMap<String, Value>>,
     viewers: u64,
     dropped: u64,
@@ -83,6 +86,7 @@ fn camera(member: &MemberView) -> OtherCamera {
         state,
         reason: reason.map(|reason| reason.chars().take(MAX_REASON).collect()),
         since: since.unwrap_or_else(|| unix_millis(member.since)),
+        seen: report.seen,
         source: format!("box {}", name.split('.').next().unwrap_or_default()),
         renditions: report
             .renditions

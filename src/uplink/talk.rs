@@ -292,12 +292,13 @@ fn report(camera: &CameraStatus) -> Box<RawValue> {
         json!({
             "name": r.name, "codec": r.codec, "encoder": r.encoder, "width": r.width, "height": r.height,
             "framerate": r.framerate, "bitrate": r.bitrate, "running": r.running, "viewers": r.viewers,
+            "degraded": r.degraded,
         })
     };
     let renditions: Vec<_> = camera.renditions.iter().map(rendition).collect();
     let report = json!({
-        "state": camera.state, "reason": camera.reason, "since": camera.since, "viewers": camera.viewers,
-        "renditions": renditions,
+        "state": camera.state, "reason": camera.reason, "since": camera.since, "seen": camera.seen,
+        "viewers": camera.viewers, "renditions": renditions,
     });
     to_raw_value(&report).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

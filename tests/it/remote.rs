@@ -99,14 +99,14 @@ async fn the_api_lists_it_with_what_it_says_of_itself() {
     door.info().await;
     let shown = camera(&server, "barn.door").await;
     assert_eq!((shown["state"].as_str(), shown["viewers"].as_u64()), (Some("opening"), Some(0)));
-    let status = json!({ "state": "live", "reason": null, "since": 5, "viewers": 2,
+    let status = json!({ "state": "live", "reason": null, "since": 5, "seen": 4, "viewers": 2,
         "renditions": [{ "name": "main", "width": 640, "height": 360 }] });
     door.send(&json!({ "type": "camera-status", "camera-status": status })).await;
     door.nothing_came().await;
     let shown = camera(&server, "barn.door").await;
     assert_eq!(
         shown,
-        json!({ "name": "barn.door", "title": "Door", "rooms": ["home"], "state": "live", "reason": null, "since": 5,
+        json!({ "name": "barn.door", "title": "Door", "rooms": ["home"], "state": "live", "reason": null, "since": 5, "seen": 4,
             "source": "box barn", "renditions": status["renditions"], "viewers": 2, "dropped": 0 })
     );
     // Nonsense and too much of it are as good as nothing.
