@@ -127,6 +127,8 @@ async fn run(camera: Camera, viewer: Viewer, link: link::Sender, messages: mpsc:
 #[derive(serde::Serialize)]
 struct Trouble<'a> {
     message: &'a str,
+    /// Whether the session is over with that.
+    ended: bool,
 }
 
 struct Task {
@@ -257,7 +259,7 @@ impl Task {
                 info!(camera, peer, room, reason = reason.as_str(); "camera {camera}: session with {peer} closed: {reason}");
                 self.tracked.ended(reason.as_str());
                 self.ended = true;
-                self.complain(&reason.to_string()).await;
+                self.complain(&reason.to_string(), true).await;
             }
             Output::Ignored(reason) => {
                 if reason == IgnoreReason::Glare {
@@ -267,7 +269,7 @@ impl Task {
                 let (camera, peer) = (self.camera.name().as_str(), self.viewer.id.as_str());
                 debug!(camera, peer; "camera {camera}: from {peer} ignored: {reason:?}");
                 if let IgnoreReason::BadDescription(defect) = reason {
-                    self.complain(&format!("the description cannot be used: {defect}")).await;
+                    self.complain(&format!("the description cannot be used: {defect}"), false).await;
                 }
             }
         }
@@ -319,8 +321,8 @@ impl Task {
 
     /// Tells the author of the page what was wrong with what it sent, or why there will be no picture. Bounded by what
     /// it sends: one for each description at most.
-    async fn complain(&mut self, message: &str) {
-        self.send("trouble", &Trouble { message }).await;
+    async fn complain(&mut self, message: &str, ended: bool) {
+        self.send("trouble", &Trouble { message, ended }).await;
     }
 
     async fn send(&mut self, kind: &str, payload: &impl serde::Serialize) {

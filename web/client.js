@@ -37,6 +37,12 @@ const RENEW_FIRST = 10_000;
 const RENEW_CAP = 60_000;
 /** How soon to ask again for what could not be asked for, the socket being away. */
 const RENEW_UNSENT = 2_000;
+/** While nothing comes from anyone, one after the other tries, each for so long: as long as a connection may take. */
+const SCOUT = 10_000;
+/** After so many in vain they take pauses, doubled up to {@link RENEW_CAP}: UDP may be blocked here for good. */
+const SCOUTS = 12;
+/** A camera of which nothing came for so long (ms) is no proof that the network is well. */
+const QUIET = 2_000;
 /** Messages kept while the socket is away; the server keeps 64 for us in turn. */
 const OUTBOX = 128;
 /** Longest wait for the server's RTC configuration. On a LAN none is needed, so we do without rather than wait. */
@@ -78,6 +84,10 @@ export class PortalGun extends Emitter {
   #outbox = [];
   /** @type {Map<string, { attempts: number, notBefore: number }>} */
   #patience = new Map();
+  /** Who looks whether there is a way again: in vain so often, and nobody else before. */
+  #scouts = { sent: 0, until: 0 };
+  /** Our seat was away and is ours again. */
+  #isBack = false;
   /** @type {string | undefined} */
   #key;
   /** Everyone in the room whom we may see, as last told. @type {Member[]} */
@@ -112,7 +122,9 @@ export class PortalGun extends Emitter {
     address.searchParams.set('room', room);
     if (token) address.searchParams.set('token', token);
     /** The way to the server, for messages of your own. */
-    this.signaler = new SignalingChannel(address, { ...format, onState: (...change) => this.#onState(...change) });
+    this.signaler = new SignalingChannel(address, {
+      ...format, onState: (...change) => this.#onState(...change), onWake: () => this.#startOver(),
+    });
     this.#route();
     if (rtc) this.#start(rtc);
     else adviseRtc(address, this.#ending).then((advice) => this.#start(advice));
@@ -174,6 +186,7 @@ export class PortalGun extends Emitter {
   #onState(state, why) {
     if (state === this.state) return;
     this.state = state;
+    this.#isBack ||= state === 'open';
     if (why) this.emit('debug', `signalling ${state}: ${why}`);
     this.emit('state', state, why);
   }
@@ -191,6 +204,8 @@ export class PortalGun extends Emitter {
     for (const id of [...this.portals.keys()]) if (!listed.has(id)) this.#end(id);
     for (const member of members) this.#meet(member, newSeat);
     this.#flush();
+    if (this.#isBack) this.#startOver();
+    this.#isBack = false;
     this.emit('info', info);
   }
 
@@ -211,6 +226,8 @@ export class PortalGun extends Emitter {
         post: (...message) => this.#post(...message),
         tell: ({ target }, type, payload) => this.state === 'open' && this.signaler.send(type, payload, target.id),
         renew: (...request) => this.#renew(...request),
+        up: (up) => this.#onUp(up),
+        check: () => this.signaler.check(),
         debug: (text) => this.emit('debug', text),
       });
       this.portals.set(member.id, portal);
@@ -261,6 +278,7 @@ export class PortalGun extends Emitter {
       return RENEW_FIRST;
     }
     const now = performance.now();
+    if (portal.isCamera && this.#isDark(portal)) return this.#sendScout(portal, why, now);
     const patience = this.#patience.get(id) ?? { attempts: 0, notBefore: 0 };
     if (now < patience.notBefore) return patience.notBefore - now;
     if (now > patience.notBefore + RENEW_CAP) patience.attempts = 0;
@@ -269,6 +287,49 @@ export class PortalGun extends Emitter {
     this.#patience.set(id, { attempts: patience.attempts + 1, notBefore: now + wait });
     this.emit('debug', `${id}: asked for a new session: ${why}`);
     return wait;
+  }
+
+  /**
+   * Whether nothing comes from any other camera either. Then the network is at fault, most likely.
+   * @param {Portal} portal
+   */
+  #isDark(portal) {
+    return [...this.portals.values()].every((other) =>
+      other === portal || !other.isCamera || other.peer.connectionState !== 'connected' || other.silence > QUIET);
+  }
+
+  /**
+   * A new session for one camera at a time: where nothing gets through, one tells as much as all of a wall.
+   * @param {Portal} portal
+   * @param {string} why
+   * @param {number} now performance.now()
+   * @returns {number} milliseconds until it makes sense to ask again
+   */
+  #sendScout({ target: { id, session } }, why, now) {
+    if (now < this.#scouts.until) return this.#scouts.until - now;
+    if (this.state !== 'open' || !this.signaler.trySend('renew-session', session, id)) return RENEW_UNSENT;
+    const wait = Math.min(SCOUT * 2 ** Math.max(0, this.#scouts.sent - SCOUTS), RENEW_CAP);
+    this.#scouts = { sent: this.#scouts.sent + 1, until: now + wait };
+    this.emit('debug', `${id}: asked for a new session, before others do: ${why}`);
+    return wait;
+  }
+
+  /**
+   * Something comes from `portal`. If that was hoped for, the others follow.
+   * @param {Portal} portal
+   */
+  #onUp(portal) {
+    if (this.#scouts.sent > 0) this.#startOver(portal);
+  }
+
+  /**
+   * There is a way again, or may be: whoever waits for a better time tries now.
+   * @param {Portal} [first] who got through already
+   */
+  #startOver(first) {
+    this.#scouts = { sent: 0, until: 0 };
+    this.#patience.clear();
+    for (const portal of this.portals.values()) if (portal !== first) portal.retry(first ? undefined : 0);
   }
 }
 

@@ -15,8 +15,12 @@ const MEDIA_LIMIT = 10_000;
  * with something to show offers at once, polite or not, so the impolite side waits too, for a shorter time.
  */
 const AFTER_YOU = { polite: 1_000, impolite: 300 };
-/** ICE often recovers from `disconnected` by itself; this long we let it try. */
-const DISCONNECTED_LIMIT = 5_000;
+/** ICE says `disconnected` after some 5 s without an answer; it may recover by itself, but for so long only we wait. */
+const DISCONNECTED_LIMIT = 1_000;
+/** The same when others have just been seen to come back. */
+const RECOVER = 500;
+/** Nobody has asked for so long whether something comes: the page slept, and that is no silence of the other side. */
+const UNASKED = 3_000;
 /** How often a camera is told how its pictures run (ms): Prometheus asks each 15 s or less often. */
 const PLAYBACK_EVERY = 10_000;
 /** So long (ms) one look at the statistics serves all who ask: each look costs the browser's network thread. */
@@ -35,6 +39,8 @@ const HELD_CANDIDATES = 256;
  *   post: (portal: Portal, type: string, payload: unknown) => void,
  *   tell: (portal: Portal, type: string, payload: unknown) => void,
  *   renew: (portal: Portal, why: string) => number,
+ *   up: (portal: Portal) => void,
+ *   check: () => void,
  *   debug: (text: string) => void,
  * }} Link
  */
@@ -50,6 +56,14 @@ export class Portal extends Emitter {
   #inbox = Promise.resolve();
   /** @type {RTCIceCandidateInit[]} */
   #held = [];
+  /** What came last, when that was seen first, and when it was looked for. */
+  #heard = { stamp: -1, at: performance.now(), askedAt: 0 };
+  /** When the connection came up, or came back. */
+  #connectedAt = -Infinity;
+  /** The camera has ended its side. */
+  #ended = false;
+  /** It should have been renewed by now. */
+  #overdue = false;
   #makingOffer = false;
   #ignoringOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -92,6 +106,23 @@ export class Portal extends Emitter {
     return this.peer.signalingState === 'closed';
   }
 
+  /** For how long (ms) no media has come. It is measured by being asked for, at least every 3 s. */
+  get silence() {
+    const now = performance.now();
+    const sources = this.isClosed ? [] : this.peer.getReceivers().flatMap((receiver) => receiver.getSynchronizationSources());
+    const stamp = sources.reduce((latest, { timestamp }) => Math.max(latest, timestamp), -1);
+    const news = stamp >= 0 && stamp !== this.#heard.stamp; // A browser forgets sources that are silent.
+    if (news) this.#heard.stamp = stamp;
+    if (news || now - this.#heard.askedAt > UNASKED) this.#heard.at = now;
+    this.#heard.askedAt = now;
+    return now - Math.max(this.#heard.at, this.#connectedAt);
+  }
+
+  /** For how long (ms) it has been connected; 0 while it is not. */
+  get connectedFor() {
+    return this.peer.connectionState === 'connected' ? performance.now() - this.#connectedAt : 0;
+  }
+
   /**
    * Sends every track of `stream` to the member.
    * @param {MediaStream} stream
@@ -117,6 +148,20 @@ export class Portal extends Emitter {
     return this.#link.renew(this, why);
   }
 
+  /** Something seems wrong with what is seen: proves now whether the way to the server stands. */
+  check() {
+    this.#link.check();
+  }
+
+  /**
+   * There is reason to hope again: what waits to be renewed is, if it has not recovered shortly.
+   * @param {number} [limit] milliseconds
+   */
+  retry(limit = RECOVER) {
+    const lost = this.#overdue || ['disconnected', 'failed'].includes(this.peer.connectionState);
+    if (lost && !this.#isFine()) this.#expect(limit, 'there is a way again');
+  }
+
   /** Ends the connection, at this end only. */
   close() {
     if (this.isClosed) return;
@@ -138,7 +183,7 @@ export class Portal extends Emitter {
       return this.#link.debug(`${this.target.id}: ${type} of session ${payload.session} is stale`);
     }
     if (type === 'state') return this.#onState(payload);
-    if (type === 'trouble') return this.emit('error', new Error(String(payload?.message)));
+    if (type === 'trouble') return this.#onTrouble(payload);
     const handle = type === 'description' ? () => this.#onDescription(payload) : () => this.#onCandidate(payload);
     this.#inbox = this.#inbox.then(() => (this.isClosed ? undefined : handle())).catch((error) => this.#fail(error));
   }
@@ -146,7 +191,10 @@ export class Portal extends Emitter {
   #listen() {
     this.peer.addEventListener('negotiationneeded', () => this.#onNegotiationNeeded());
     this.peer.addEventListener('icecandidate', ({ candidate }) => this.#post('candidate', candidate?.toJSON() ?? null));
-    this.peer.addEventListener('connectionstatechange', () => this.#onConnectionState());
+    this.peer.addEventListener('connectionstatechange', () => {
+      if (this.peer.connectionState === 'connected') this.#connectedAt = performance.now();
+      this.#onConnectionState();
+    });
     this.peer.addEventListener('track', (event) => {
       event.track.addEventListener('unmute', () => this.#onConnectionState());
       this.emit('track', event);
@@ -224,6 +272,15 @@ export class Portal extends Emitter {
     }
   }
 
+  /** @param {{ message?: string, ended?: boolean }} payload */
+  #onTrouble(payload) {
+    this.emit('error', new Error(String(payload?.message)));
+    if (payload?.ended !== true) return;
+    // Our side may not know for a while yet: after a sleep it still takes itself for connected.
+    this.#ended = true;
+    this.#expect(0, 'the camera ended it');
+  }
+
   /** @param {CameraState} state */
   #onState(state) {
     if (!this.isCamera || typeof state?.state !== 'string') return;
@@ -236,7 +293,7 @@ export class Portal extends Emitter {
     const state = this.peer.connectionState;
     if (state === 'failed') this.#expect(0, 'the connection failed');
     else if (state === 'disconnected') this.#expect(DISCONNECTED_LIMIT, 'the connection was lost');
-    else if (this.#isFine()) clearTimeout(this.#deadline);
+    else if (this.#isFine()) this.#rejoice();
     else if (state === 'connected') this.#expect(MEDIA_LIMIT, 'connected, but nothing comes');
     if (state === 'connected') this.#playback ??= setInterval(() => this.#tellPlayback(), PLAYBACK_EVERY);
   }
@@ -249,8 +306,14 @@ export class Portal extends Emitter {
     if (told && !this.isClosed) this.#link.tell(this, 'playback', { ...told, session });
   }
 
+  #rejoice() {
+    clearTimeout(this.#deadline);
+    this.#overdue = false;
+    this.#link.up(this);
+  }
+
   #isFine() {
-    if (this.peer.connectionState !== 'connected') return false;
+    if (this.#ended || this.peer.connectionState !== 'connected') return false;
     // Only cameras always send something; and one that has no picture itself cannot be helped by a new connection.
     if (!this.isCamera || (this.state?.state ?? 'live') !== 'live') return true;
     return this.peer.getReceivers().some((receiver) => !receiver.track.muted);
@@ -264,7 +327,9 @@ export class Portal extends Emitter {
     clearTimeout(this.#deadline);
     if (this.isClosed) return;
     this.#deadline = setTimeout(() => {
-      if (!this.#isFine()) this.#expect(this.renew(why), why);
+      if (this.#isFine()) return;
+      this.#overdue = true;
+      this.#expect(this.renew(why), why);
     }, limit);
   }
 

@@ -8,8 +8,13 @@ import { Emitter } from './emitter.js';
 const PING_EVERY = 5_000;
 /** How long an answer to a ping may take. Even a phone on bad Wi-Fi answers in 1 s. */
 const PONG_LIMIT = 4_000;
-/** The same after a wake-up or a change of network, when the socket is likely dead and somebody is looking. */
-const PONG_LIMIT_AWAKE = 2_000;
+/** The same when there is reason for doubt: after a sleep, a change of network, or when pictures stop. */
+const PONG_LIMIT_AWAKE = 1_500;
+/** How often there may be reason for doubt. */
+const CHECK_EVERY = 3_000;
+/** The clock is looked at so often, and a jump of more than that was a sleep: of the page or of the machine. */
+const BEAT = 1_000;
+const SLEPT = 4_000;
 /** How long opening a socket may take: the kernel would try for minutes. */
 const OPEN_LIMIT = 5_000;
 /** First wait before a new socket, doubled each time: most losses are a restart or a hiccup. */
@@ -59,6 +64,9 @@ export class SignalingChannel extends Emitter {
   #attempts = 0;
   #refused = false;
   #pings = 0;
+  /** When the answer to a ping is due, while one is. */
+  #pongBy = Infinity;
+  #checkedAt = -Infinity;
   /** @type {Record<'open' | 'retry' | 'ping' | 'pong', ReturnType<typeof setTimeout> | undefined>} */
   #timers = { open: undefined, retry: undefined, ping: undefined, pong: undefined };
   #closing = new AbortController();
@@ -69,8 +77,9 @@ export class SignalingChannel extends Emitter {
   /**
    * @param {string | URL | ({ url: string | URL, room: string } & Format)} where the server's `path` with `?room=`, or
    *   both apart with the options, as the portals library has it
-   * @param {Format & { onState?: (state: LinkState, why?: string) => void }} [more] `onState` is told of every
-   *   change of the link; no event, for its name could be some message's type
+   * @param {Format & { onState?: (state: LinkState, why?: string) => void, onWake?: () => void }} [more] `onState` is
+   *   told of every change of the link, `onWake` when the page has slept or the network has changed; no events, for
+   *   their names could be some message's type
    */
   constructor(where, more = {}) {
     super();
@@ -79,7 +88,7 @@ export class SignalingChannel extends Emitter {
     this.url = new URL(apart ? where.url : where);
     if (apart) this.url.searchParams.set('room', where.room);
     this.url.protocol = this.url.protocol.replace(/^http/, 'ws');
-    this.#options = { composeMessage, parseMessage, onState: () => {}, ...options };
+    this.#options = { composeMessage, parseMessage, onState: () => {}, onWake: () => {}, ...options };
     this.#watchPage();
     this.#open();
   }
@@ -109,6 +118,14 @@ export class SignalingChannel extends Emitter {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(this.#options.composeMessage(type, payload, target));
     return true;
+  }
+
+  /** Proves now whether the socket is alive, for whoever has reason to doubt it; one that is not is opened again. */
+  check() {
+    const now = performance.now();
+    if (now - this.#checkedAt < CHECK_EVERY) return;
+    this.#checkedAt = now;
+    this.#ping(PONG_LIMIT_AWAKE);
   }
 
   /** Loses the socket as a network would, and comes back for the seat; for tests and "try now" buttons. */
@@ -148,6 +165,7 @@ export class SignalingChannel extends Emitter {
   /** @param {unknown} text */
   #onMessage(text) {
     clearTimeout(this.#timers.pong);
+    this.#pongBy = Infinity;
     let message;
     try {
       message = this.#options.parseMessage(String(text));
@@ -176,17 +194,23 @@ export class SignalingChannel extends Emitter {
   /** @param {number} limit */
   #ping(limit) {
     if (!this.trySend('ping', ++this.#pings)) return;
+    const by = performance.now() + limit;
+    if (this.#pongBy <= by) return; // Asking again is no reason to wait longer for the first answer.
+    this.#pongBy = by;
     clearTimeout(this.#timers.pong);
-    this.#timers.pong = setTimeout(() => this.#drop('no answer to a ping'), limit);
+    this.#timers.pong = setTimeout(() => this.#drop('no answer to a ping', 0), limit);
   }
 
-  /** @param {string} why */
-  #drop(why) {
+  /**
+   * @param {string} why
+   * @param {number} [first] the first wait; none where the way was lost, for then no server is restarting
+   */
+  #drop(why, first = RETRY_FIRST) {
     if (this.#closing.signal.aborted) return;
     if (this.#seatedAt && performance.now() - this.#seatedAt > GOOD_SOCKET) this.#attempts = 0;
     this.#release(COMING_BACK);
     const cap = this.#refused ? REFUSED_CAP : RETRY_CAP;
-    const wait = Math.min(RETRY_FIRST * 2 ** this.#attempts++, cap);
+    const wait = this.#attempts++ === 0 ? first : Math.min(RETRY_FIRST * 2 ** (this.#attempts - 1), cap);
     // Jitter: a wall of screens must not knock at a restarted server in one instant.
     this.#timers.retry = setTimeout(() => this.#open(), wait * (0.7 + 0.6 * Math.random()));
     this.#options.onState('waiting', why);
@@ -201,17 +225,33 @@ export class SignalingChannel extends Emitter {
     const socket = this.#socket;
     this.#socket = undefined;
     this.#seatedAt = 0;
+    this.#pongBy = Infinity;
     socket?.close(code);
+  }
+
+  /** The page has slept, or the network has changed. */
+  #wake() {
+    this.#attempts = 0;
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#ping(PONG_LIMIT_AWAKE);
+    else this.#open(); // One that is being opened may be on its way into the network of before.
+    this.#options.onWake();
   }
 
   /** What the page goes through: sleep, a new network, leaving, coming back. */
   #watchPage() {
     const { signal } = this.#closing;
-    const wake = () => {
-      if (this.#socket) this.#ping(PONG_LIMIT_AWAKE);
-      else this.#open();
-    };
+    const wake = () => this.#wake();
+    let last = Date.now();
+    // Not every browser says that it has slept. The clock of performance.now() may sleep with the machine.
+    const beat = setInterval(() => {
+      const slept = Date.now() - last > SLEPT && !globalThis.document?.hidden;
+      last = Date.now();
+      if (slept) wake();
+    }, BEAT);
+    signal.addEventListener('abort', () => clearInterval(beat));
     globalThis.addEventListener?.('online', wake, { signal });
+    globalThis.document?.addEventListener('resume', wake, { signal });
+    /** @type {any} not in every browser */ (globalThis.navigator)?.connection?.addEventListener('change', wake, { signal });
     globalThis.addEventListener?.('pageshow', (event) => event.persisted && wake(), { signal });
     // Closing by ourselves says that we leave; a page that just vanishes looks like a lost socket.
     globalThis.addEventListener?.('pagehide', () => this.#release(LEAVING), { signal });

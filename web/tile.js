@@ -19,10 +19,20 @@ const STALE = 2_000;
 const SETTLED = 300;
 /** And so long out of sight: who looks at one camera may soon look at all again. */
 const UNSEEN = 3_000;
-/** So long without a picture (ms) from a camera that says it is live, and a new connection is asked for. */
+/** So long without a picture (ms), and the way to the server is looked at. */
+const DOUBT = 1_000;
+/** So long without anything (ms) from a camera that says it is live, and a new connection is asked for. */
+const UNHEARD = 3_000;
+/** The same without a picture: a busy machine may need so long to show what has come. */
 const GIVE_UP = 10_000;
+/** A page that was hidden may show an old picture for so long (ms) until the first new one. */
+const BACK = 500;
 /** So long without a picture (ms), and single ones are fetched: on a LAN a connection takes less than a second. */
-const FALL_BACK = 6_000;
+const FALL_BACK = 4_000;
+/** A tile this near to the screen may be on it soon. */
+const NEARBY = '25%';
+/** A picture no wider than this (pixels) is none. */
+const BLANK = 2;
 /** A single picture older than this (ms) is not shown as if it were of now. */
 const STILL_STALE = 5_000;
 
@@ -38,6 +48,8 @@ const BADGES = new Map(Object.entries({ absent: 'not connected', stalled: 'no pi
 
 /** What a tile with single pictures means. */
 const STILLS_WHY = 'single pictures, because no WebRTC connection comes up (is UDP blocked, or WebRTC switched off?)';
+/** The same while nobody has told us of the camera over the WebSocket. */
+const NO_SOCKET_WHY = 'single pictures, because no WebSocket to the server opens (does a proxy refuse it?)';
 
 export class Tile {
   /** What is on the screen now, so that the page is touched only when that changes. */
@@ -58,6 +70,7 @@ export class Tile {
   #stills;
   /** Of a person; cameras have none. @type {MediaStreamTrack | undefined} */
   #sound;
+  #screen = new IntersectionObserver((entries) => this.#scrolled(entries.at(-1)?.isIntersecting ?? true), { rootMargin: NEARBY });
 
   /**
    * @param {HTMLTemplateElement} template
@@ -104,6 +117,9 @@ export class Tile {
     this.video.addEventListener('loadeddata', () => this.#awaitFrame());
     this.video.addEventListener('resize', () => this.#measure());
     this.element.addEventListener('pointerenter', () => this.#tell());
+    /** Whether it is not scrolled out of sight. */
+    this.isOnScreen = true;
+    this.#screen.observe(this.element);
   }
 
   /**
@@ -147,6 +163,7 @@ export class Tile {
   remove() {
     this.detach();
     this.#endStills();
+    this.#screen.disconnect();
     this.video.srcObject = null;
     this.element.remove();
   }
@@ -164,14 +181,19 @@ export class Tile {
    */
   update(now, watched) {
     const age = this.frames ? now - Math.max(this.lastFrameAt, this.#watchedSince) : now - this.#watchedSince;
-    if (watched) this.phase = this.#judge(age);
+    // What nobody sees is sent nothing after a while: no fault of the camera.
+    const phase = this.#judge(age);
+    if (watched || phase === 'live' || phase === 'problem') this.phase = phase;
     this.#fallBack(age, watched);
     this.#render(age);
-    const connected = this.portal?.peer.connectionState === 'connected';
+    const connectedFor = this.portal?.connectedFor ?? 0;
     // The client renews connections that fail; one that looks well and brings no pictures only we can tell.
-    if (watched && connected && this.state.state === 'live' && age > GIVE_UP && this.phase !== 'live') {
-      this.portal?.renew('no new picture');
-    }
+    const silence = this.portal?.silence ?? 0;
+    if (!watched || this.state.state !== 'live' || age < DOUBT) return;
+    this.portal?.check();
+    if (connectedFor === 0 || this.phase === 'live') return;
+    if (Math.min(age, silence) > UNHEARD) this.portal?.renew('nothing comes');
+    else if (Math.min(age, connectedFor) > GIVE_UP) this.portal?.renew('no new picture');
   }
 
   /**
@@ -189,7 +211,8 @@ export class Tile {
     const view = this.#measureView(seen);
     const text = JSON.stringify(view);
     if (text !== this.#view.text) this.#view = { text, since: now };
-    const settled = told.view === '' || now - this.#view.since >= (view.visible ? SETTLED : UNSEEN);
+    const returns = view.visible && told.view.includes('"visible":false');
+    const settled = told.view === '' || returns || now - this.#view.since >= (view.visible ? SETTLED : UNSEEN);
     // The size first: `auto` is decided by it.
     if (settled && told.view !== text && signaler.trySend('view', view, this.id)) told.view = text;
     if (told.quality !== quality && signaler.trySend('quality', quality, this.id)) told.quality = quality;
@@ -198,7 +221,7 @@ export class Tile {
   /** @param {number} age @param {boolean} watched */
   #fallBack(age, watched) {
     if (this.phase === 'live' || !watched || !this.isCamera || HEADLINES.has(this.state.state)) return this.#endStills();
-    if (this.#stills || age < FALL_BACK) return;
+    if (this.#stills || age < FALL_BACK || this.state.state === 'opening') return;
     this.#stills = 'loading';
     const large = () => this.element.classList.contains('large');
     import('./stills.js').then(({ Stills }) => {
@@ -240,7 +263,9 @@ export class Tile {
   #judge(age) {
     if (HEADLINES.has(this.state.state)) return 'problem';
     // Pictures that come while the camera says it has none are a slate.
-    if (this.frames > 0 && age < STALE) return this.state.state === 'opening' ? 'waiting' : 'live';
+    const now = performance.now();
+    const isOld = now - this.lastFrameAt > STALE && now - this.#watchedSince > BACK;
+    if (this.frames > 0 && age < STALE) return isOld || this.state.state === 'opening' ? 'waiting' : 'live';
     if (typeof this.#stills === 'object' && performance.now() - this.#stills.lastAt < STILL_STALE && this.#stills.lastAt > 0) return 'stills';
     return this.frames > 0 ? 'frozen' : 'waiting';
   }
@@ -271,7 +296,8 @@ export class Tile {
     const seen = this.phase === 'problem' ? this.#seen : '';
     // What was shown last was not of the camera itself.
     const slate = this.phase !== 'live' && this.lastFrameAt > this.lastLiveAt;
-    const why = this.phase === 'stills' ? STILLS_WHY : degraded ? `Reduced: ${degraded}` : '';
+    const stills = this.portal ? STILLS_WHY : NO_SOCKET_WHY;
+    const why = this.phase === 'stills' ? stills : degraded ? `Reduced: ${degraded}` : '';
     const shown = [this.phase, this.state.state, this.title, headline, reason, badge, why, slate, seen].join('\n');
     if (shown === this.#shown) return;
     this.#shown = shown;
@@ -345,7 +371,9 @@ export class Tile {
 
   #awaitFrame() {
     this.video.cancelVideoFrameCallback(this.#frameRequest);
-    this.#frameRequest = this.video.requestVideoFrameCallback((now, { presentationTime, rtpTimestamp }) => {
+    this.#frameRequest = this.video.requestVideoFrameCallback((now, { presentationTime, rtpTimestamp, width }) => {
+      // Chromium paints a connection that was closed black, two pixels wide; nothing of a camera is in that.
+      if (width <= BLANK) return this.#awaitFrame();
       if (this.#presentedAt > this.#watchedSince) {
         this.longestGap = Math.max(this.longestGap, presentationTime - this.#presentedAt);
       }
@@ -356,6 +384,12 @@ export class Tile {
       this.#latency?.shown(now, rtpTimestamp);
       this.#awaitFrame();
     });
+  }
+
+  /** @param {boolean} into or out of sight */
+  #scrolled(into) {
+    if (into && !this.isOnScreen) this.watchAnew();
+    this.isOnScreen = into;
   }
 
   #measure() {

@@ -113,6 +113,7 @@ class Wall {
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) return;
       for (const tile of this.tiles.values()) tile.watchAnew();
+      this.#tick();
       this.#poll();
     });
     // A phone's "back" leaves the large picture, not the wall.
@@ -361,7 +362,7 @@ class Wall {
   /** @param {Tile} tile */
   #isSeen(tile) {
     if (document.pictureInPictureElement === tile.video) return true;
-    return !document.hidden && (!this.large || this.large === tile);
+    return !document.hidden && tile.isOnScreen && (!this.large || this.large === tile);
   }
 
   /**
@@ -383,7 +384,8 @@ class Wall {
     setText(byId('summary'), this.only !== null || all === 0 ? '' : live === all ? `${all} live` : `${live} of ${all} live`);
     const lost = this.#lostSince > 0 && now - this.#lostSince > LINK_PATIENCE;
     byId('link').hidden = !lost || this.#refusal !== undefined;
-    if (lost) setText(byId('link'), live > 0 ? 'Reconnecting to the server; pictures go on' : 'Server not reached, trying again');
+    if (lost) setText(byId('link'), live > 0 ? 'Reconnecting to the server; pictures go on'
+      : cameras.some((tile) => tile.phase === 'stills') ? 'No WebSocket to the server, trying again' : 'Server not reached, trying again');
   }
 
   /** What to do when there is nothing to show. */

@@ -43,27 +43,28 @@ const TEST_PATTERNS = { alpha: 'ball', bravo: 'smpte', charlie: 'pinwheel' };
 export class Daemon {
   /**
    * @param {string} cameras tables of the config
-   * @param {{ tls?: boolean }} [options] `tls`: with a certificate of its own
+   * @param {{ tls?: boolean, host?: string }} [options] `tls`: with a certificate of its own; `host`: where it is reached
    */
-  static async start(cameras = CAMERAS.map((name) => cameraTable(name)).join(''), { tls = false } = {}) {
+  static async start(cameras = CAMERAS.map((name) => cameraTable(name)).join(''), { tls = false, host = '127.0.0.1' } = {}) {
     const binary = process.env.PORTALD_BIN;
     if (!binary) throw new Error('PORTALD_BIN is not set: it names the portald binary that is tested');
     const daemon = new Daemon();
     daemon.binary = path.resolve(binary);
     daemon.port = await freePort();
-    daemon.tls = tls;
+    Object.assign(daemon, { tls, host });
     daemon.directory = mkdtempSync(path.join(artifacts, 'daemon-'));
     daemon.config = path.join(daemon.directory, 'portald.toml');
     const rooms = '[room.home]\nmode = "wall"\n[room.mesh]\nmode = "mesh"\n[room.empty]\nmode = "wall"\n';
+    const listen = host === '127.0.0.1' ? host : '0.0.0.0';
     const certificate = tls ? '[server.tls]\nself_signed = true\n' : '';
-    writeFileSync(daemon.config, `[server]\nlisten = "127.0.0.1:${daemon.port}"\n${certificate}${rooms}${cameras}`);
+    writeFileSync(daemon.config, `[server]\nlisten = "${listen}:${daemon.port}"\n${certificate}${rooms}${cameras}`);
     await daemon.run();
     return daemon;
   }
 
   /** Where it serves. */
   get url() {
-    return `http${this.tls ? 's' : ''}://127.0.0.1:${this.port}/`;
+    return `http${this.tls ? 's' : ''}://${this.host}:${this.port}/`;
   }
 
   /** PEM, with TLS. */
@@ -84,7 +85,7 @@ export class Daemon {
     await until(`${this.binary} to serve ${this.url}`, async () => {
       if (this.process.exitCode !== null) throw new Error(`portald ended:\n${this.log()}`);
       // With TLS the answer is the way to https.
-      const plain = `http://127.0.0.1:${this.port}/healthz`;
+      const plain = `http://${this.host}:${this.port}/healthz`;
       const answer = await fetch(plain, { redirect: 'manual' }).catch(() => undefined);
       return answer?.status === (this.tls ? 308 : 200);
     });

@@ -15,7 +15,7 @@ const QUEUE: usize = 2;
 /// Two short messages fit, a long one does not.
 const BYTES: usize = 40;
 /// See `RENEWALS` in `seat.rs`.
-const RENEWALS: u64 = 10;
+const RENEWALS: u64 = 40;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]

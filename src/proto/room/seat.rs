@@ -16,7 +16,7 @@ const MAX_TITLE: usize = 200;
 /// Longest status of a camera of another box, in bytes. Four renditions of two codecs have about 1 kB.
 const MAX_STATUS: usize = 4096;
 /// Renewals a member may make at once. A viewer of a wall renews each of its cameras after a change of network.
-const RENEWALS: u64 = 10;
+const RENEWALS: u64 = 40;
 /// How long until it may make one more.
 const RENEWAL_EVERY: Duration = Duration::from_secs(1);
 
