@@ -5,8 +5,8 @@ SHELL := /bin/bash
 
 BIN := target/release/portald
 INSTALL := packaging/install-packages
-# Browser tests and benchmarks drive Debian's Chromium through one, and the relay that cameras are tried against needs
-# the other; nothing of npm is in the product.
+# Browser tests and benchmarks drive Debian's Chromium and Firefox through one, and the relay that cameras are tried
+# against needs the other; nothing of npm is in the product.
 NODE_MODULES := tests/browser/node_modules/.package-lock.json tests/relay/node_modules/.package-lock.json
 # The driver of the fuzz targets, of a version that is known to work; kept as long as `target` is.
 CARGO_FUZZ_VERSION := 0.13.2

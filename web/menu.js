@@ -88,7 +88,7 @@ function itemsOf(tile, wall) {
   }
   if (document.pictureInPictureEnabled && tile.frames > 0) {
     const isOut = document.pictureInPictureElement === video;
-    const act = () => void (isOut ? document.exitPictureInPicture() : video.requestPictureInPicture()).catch(() => {});
+    const act = () => void (isOut ? document.exitPictureInPicture() : takeOut(video)).catch(() => {});
     items.push({ label: 'In a window of its own', act, checked: isOut });
   }
   if (tile.isCamera) {
@@ -103,6 +103,16 @@ function itemsOf(tile, wall) {
     items.push({ label: 'Hide on this device', act: () => wall.hide(tile) });
   }
   return items;
+}
+
+/**
+ * Otherwise it is not allowed: Firefox would lay a button of its own for it over every picture, and take the clicks that land there.
+ * @param {HTMLVideoElement} video
+ */
+function takeOut(video) {
+  video.disablePictureInPicture = false;
+  video.addEventListener('leavepictureinpicture', () => { video.disablePictureInPicture = true; }, { once: true });
+  return video.requestPictureInPicture();
 }
 
 /**

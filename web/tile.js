@@ -184,6 +184,7 @@ export class Tile {
     // What nobody sees is sent nothing after a while: no fault of the camera.
     const phase = this.#judge(age);
     if (watched || phase === 'live' || phase === 'problem') this.phase = phase;
+    else if (this.phase === 'problem') this.phase = 'waiting';
     this.#fallBack(age, watched);
     this.#render(age);
     const connectedFor = this.portal?.connectedFor ?? 0;

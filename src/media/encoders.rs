@@ -27,6 +27,8 @@ use crate::template::{Encoder, Setting, Templates};
 const PASSED_OVER: Duration = Duration::from_secs(600);
 /// A trial that failed is believed for this long, in seconds: the cause may have been another program.
 const BAD_NEWS: u64 = 24 * 3600;
+/// One that was given up for this long, in seconds: the machine may have been busy, and then all is well a little later.
+const LATE_NEWS: u64 = 600;
 /// Verdicts that are kept. A box has a few encoders and a few sizes.
 const MAX_VERDICTS: usize = 256;
 /// The file in the cache directory.
@@ -175,13 +177,7 @@ impl Encoders {
     #[must_use]
     pub fn verdict(&self, recipe: &Recipe, codec: Codec, framerate: (u32, u32)) -> Verdict {
         let Prover::Child(program) = &self.prover else {
-            return Verdict {
-                fault: None,
-                seen: Vec::new(),
-                keyframe_on_request: true,
-                speed: 0.0,
-                cpu: 0.0,
-            };
+            return Verdict { keyframe_on_request: true, ..Verdict::default() };
         };
         let key = self.key(recipe);
         if let Some(verdict) = self.known(&key) {
@@ -217,7 +213,8 @@ impl Encoders {
     fn known(&self, key: &str) -> Option<Verdict> {
         let known = self.lock();
         let Dated { at, verdict } = known.verdicts.get(key)?;
-        let is_stale = !verdict.is_good() && seconds_now().saturating_sub(*at) > BAD_NEWS;
+        let believed = if verdict.late { LATE_NEWS } else { BAD_NEWS };
+        let is_stale = !verdict.is_good() && seconds_now().saturating_sub(*at) > believed;
         (!is_stale).then(|| verdict.clone())
     }
 
@@ -374,6 +371,27 @@ mod tests {
         let none = encoders("echo '{\"fault\":\"broken\"}'", None);
         let error = choose(&none, &EncoderChoice::Auto).unwrap_err().to_string();
         assert!(error.contains("x264enc: broken; openh264enc: broken"), "{error}");
+    }
+
+    #[test]
+    fn a_trial_that_was_given_up_is_believed_for_minutes_and_one_that_failed_for_a_day() {
+        for (age, late, asked_again) in [
+            (0, true, false),
+            (LATE_NEWS + 60, true, true),
+            (LATE_NEWS + 60, false, false),
+            (BAD_NEWS + 60, false, true),
+        ] {
+            let encoders = encoders(GOOD, None);
+            let recipe = choose(&encoders, &EncoderChoice::Auto).unwrap();
+            let verdict = Verdict { late, ..Verdict::fault("it was so") };
+            let dated = Dated { at: seconds_now() - age, verdict };
+            encoders.lock().verdicts.insert(encoders.key(&recipe), dated);
+            assert_eq!(
+                encoders.verdict(&recipe, Codec::H264, (30, 1)).is_good(),
+                asked_again,
+                "{age} s, {late}"
+            );
+        }
     }
 
     #[test]

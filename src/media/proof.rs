@@ -83,7 +83,7 @@ impl Job {
 }
 
 /// What a trial found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Why it cannot be used; none: it can.
     pub fault: Option<String>,
@@ -99,13 +99,16 @@ pub struct Verdict {
     /// Time of a CPU for each luma sample, in nanoseconds; 0: not measured.
     #[serde(default)]
     pub cpu: f64,
+    /// It was given up: the driver hangs, or the machine was busy.
+    #[serde(default)]
+    pub late: bool,
 }
 
 impl Verdict {
     /// It cannot be used.
     #[must_use]
     pub fn fault(why: impl Into<String>) -> Self {
-        Self { fault: Some(why.into()), seen: Vec::new(), keyframe_on_request: false, speed: 0.0, cpu: 0.0 }
+        Self { fault: Some(why.into()), ..Self::default() }
     }
 
     /// Whether it can be used.
@@ -173,7 +176,8 @@ fn in_child_within(program: &Path, job: &Job, limit: Duration) -> Verdict {
         // A driver that holds it in the kernel holds it still; then it is init's when we end.
         let _ = child.kill();
         let _ = child.try_wait();
-        return Verdict::fault(format!("it did not end within {} s", limit.as_secs()));
+        let fault = format!("it did not end within {} s", limit.as_secs());
+        return Verdict { late: true, ..Verdict::fault(fault) };
     }
     let answer = reader.and_then(|thread| thread.join().ok()).and_then(Result::ok).unwrap_or_default();
     if let Ok(verdict) = serde_json::from_str(&answer) {
@@ -334,7 +338,7 @@ fn judge(job: &Job, picture: &Picture, frames: &[gst::Sample], asked_before: u64
         }
         None => seen.push("not decoded, no decoder is installed".to_owned()),
     }
-    Ok(Verdict { fault: None, seen, keyframe_on_request, speed: 0.0, cpu: 0.0 })
+    Ok(Verdict { seen, keyframe_on_request, ..Verdict::default() })
 }
 
 /// What a decoder makes of the frames: brightness, picture by picture. `None` when no decoder is installed.

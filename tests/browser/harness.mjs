@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
+import { isNoFault } from './engines.mjs';
 import { age, crc8, decodeStrip, readLuma } from './strip.mjs';
 
 /** Long enough for a small, busy machine to do anything that ends well; a test that waits for it has failed. */
@@ -187,32 +187,20 @@ export async function servePages() {
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
 }
 
-/**
- * A browser for one file of tests.
- * @param {string[]} [more] arguments
- */
-export async function launchBrowser(more = []) {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream',
-      '--use-fake-ui-for-media-stream', ...more,
-    ],
-  });
-}
+export { CODEC, doubleClick, ENGINE, launch as launchBrowser } from './engines.mjs';
 
 /**
  * Opens a page of its own profile; what goes wrong in it fails the test when `faultsOf` is asked.
  * @param {import('playwright-core').Browser} browser
  * @param {string | URL} url
  * @param {{ width: number, height: number }} [viewport] by default small, so that walls ask for the small renditions
+ * @param {import('playwright-core').BrowserContextOptions} [more]
  */
-export async function openPage(browser, url, viewport = { width: 800, height: 600 }) {
-  const context = await browser.newContext({ viewport });
+export async function openPage(browser, url, viewport = { width: 800, height: 600 }, more = {}) {
+  const context = await browser.newContext({ viewport, ...more });
   const page = await context.newPage();
   const faults = [];
-  page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
+  page.on('pageerror', (error) => isNoFault(error) || faults.push(`error: ${error.message}`));
   page.on('console', (message) => {
     // A daemon that is away is what some tests are about; a breach of the page's own policy never is.
     if (/Content Security Policy|Permissions-Policy/i.test(message.text())) faults.push(message.text());

@@ -94,6 +94,7 @@ fn a_child_that_crashes_or_hangs_harms_nobody() {
         fs::remove_file(&file).unwrap();
         let fault = verdict.fault.as_deref().unwrap_or("none");
         assert!(fault.contains(why), "{script}: {fault}");
+        assert_eq!(verdict.late, script.contains("sleep"), "{script}");
     }
     let verdict = in_child(Path::new("/nowhere/portald"), &job);
     assert!(verdict.fault.unwrap().contains("cannot be started"));
