@@ -16,10 +16,12 @@ CARGO_FUZZ := $(CARGO_FUZZ_ROOT)/bin/cargo-fuzz
 CARGO_DEB_VERSION := 3.8.0
 CARGO_DEB_ROOT := target/tools/cargo-deb-$(CARGO_DEB_VERSION)
 CARGO_DEB := $(CARGO_DEB_ROOT)/bin/cargo-deb
+# How long the wall is watched.
+SOAK_MINUTES ?= 480
 # What Prometheus has to say of /metrics and of what stands on it.
 PROMTOOL := target/tools/promtool
 
-.PHONY: help demo build check pictures test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak bench clean deb test-deb test-arm64 release
+.PHONY: help demo build check pictures test test-mdns test-metrics test-turn test-vm test-ws fuzz fuzz-min soak soak-joins soak-wall bench clean deb test-deb test-arm64 release
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -91,7 +93,15 @@ fuzz-min: $(CARGO_FUZZ) ## keep in fuzz/corpus the fewest inputs that reach all 
 	$(INSTALL) build fuzz
 	PORTALD_CARGO_FUZZ=$(abspath $(CARGO_FUZZ)) fuzz/run.sh --minimize
 
-soak: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
+# One after the other also with -j: beside each other they would measure each other.
+soak: ## all of soak-wall, then soak-joins (many hours)
+	$(MAKE) soak-wall
+	$(MAKE) soak-joins
+
+soak-wall: build $(NODE_MODULES) ## eight tiles in Chromium for SOAK_MINUTES (480): table, JSON and SVG in benches/out
+	cd tests/browser && PORTALD_BIN=$(abspath $(BIN)) PORTALD_SOAK_MINUTES=$(SOAK_MINUTES) node soak.mjs
+
+soak-joins: build $(NODE_MODULES) ## 10 000 joins and leaves (hours)
 	PORTALD_TEST_ROUNDS=10000 cargo test --locked --release --test it -- --exact churn::rounds --nocapture
 
 bench: build $(NODE_MODULES) ## figures as a table, JSON and SVG in benches/out

@@ -111,11 +111,12 @@ impl Failure {
         }
     }
 
-    /// 78 (`EX_CONFIG` of sysexits.h) for a configuration `run` cannot use, 2 for what `doctor` found broken, else 1.
+    /// 78 for a configuration `run` cannot use, or a secret or template of it, 2 for what `doctor` found broken, else 1.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::RunConfig(_) => ExitCode::from(78),
+            Self::RunConfig(_) => ExitCode::from(CONFIGURATION),
+            Self::Start(error) if error.is_of_configuration() => ExitCode::from(CONFIGURATION),
             Self::Unwell(code) => ExitCode::from(*code),
             _ => ExitCode::FAILURE,
         }
@@ -132,6 +133,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// `EX_CONFIG` of sysexits.h; after it systemd does not start the unit again (`RestartPreventExitStatus=`).
+const CONFIGURATION: u8 = 78;
 /// Told to GStreamer's V4L2 plug-in, which reads it when a device is closed. Without it 1.22 leaks a descriptor of the
 /// device on each normal close (an orphaned buffer pool keeps a reference), so that the camera stays taken.
 const DRAIN: (&str, &str) = ("GST_V4L2_FORCE_DRAIN", "1");

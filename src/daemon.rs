@@ -75,6 +75,13 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether the configuration is at fault, or a file that it names or that lies beside it: then the next start fails as
+    /// well, until somebody mends it.
+    #[must_use]
+    pub fn is_of_configuration(&self) -> bool {
+        matches!(self, Self::Access(_) | Self::Ice(_) | Self::Tls(_) | Self::Template(_))
+    }
+
     /// The next step.
     #[must_use]
     pub fn hint(&self) -> String {

@@ -1,8 +1,9 @@
 /**
- * What runs and what lately happened, for who looks after the box. Reads only.
+ * What runs and what lately happened, for who looks after the box. It reads only, unless one is logged in with the admin
+ * token (see controls.js).
  * @module
  */
-import { addressOf, byId, getJson, setText } from './api.js';
+import { addressOf, byId, getJson, setText, token } from './api.js';
 
 /** How often (ms) it is asked anew. */
 const EVERY = 2_000;
@@ -10,12 +11,17 @@ const EVERY = 2_000;
 const EVENTS = 50;
 
 /**
- * @typedef {{ name: string, codec: string, encoder: string, reason?: string | null, width: number, height: number,
- *   framerate: number, bitrate: number, running: boolean, viewers: number }} Rendition
- * @typedef {{ name: string, title: string, rooms: string[], state: string, reason?: string | null, since?: number,
- *   renditions?: Rendition[], viewers?: number, restarts?: number }} Camera
+ * @typedef {{ name: string, codec: string, encoder: string, reason?: string | null, degraded?: string | null, width: number,
+ *   height: number, framerate: number, bitrate: number, running?: boolean, viewers?: number }} Rendition
+ * @typedef {import('./controls.js').Camera & { rooms: string[], state: string, reason?: string | null, since?: number,
+ *   source?: string, renditions?: Rendition[], viewers?: number, dropped?: number, restarts?: number }} Camera
  * @typedef {{ name: string, mode: string, members: { kind: string }[] }} Room
  * @typedef {{ name: string, at: number, state: string, reason?: string | null }} Event
+ * @typedef {{ name: string, viewer: number, rendition: string, codec: string, frames: number, bytes: number, lost: number,
+ *   loss: number | null, round_trip: number | null,
+ *   playback: { decoded: number, dropped: number, freezes: number, frozen: number } | null }} Viewer
+ * @typedef {{ name: string, camera: string, connected: boolean, dropped: number, ended: Record<string, number> }} Uplink
+ * @typedef {{ changes: boolean, admin: boolean, figures: boolean }} Access
  */
 
 /**
@@ -29,6 +35,11 @@ function element(tag, ...children) {
   return made;
 }
 
+/** @param {string} text */
+function small(text) {
+  return element('small', text);
+}
+
 /** @param {string} state */
 function stateOf(state) {
   const made = element('span', state);
@@ -37,31 +48,86 @@ function stateOf(state) {
   return made;
 }
 
-/** @param {Camera} camera */
-function cameraRow({ name, title, rooms, state, reason, since, renditions = [], viewers = 0, restarts = 0 }) {
-  const made = renditions.filter(({ running }) => running).map((one) =>
-    element('small', `${one.name}: ${one.width} × ${one.height}, ${Math.round(one.framerate)}/s, ${one.bitrate} kbit/s, ${one.codec} by ${one.encoder}`
-      + `, ${one.viewers} watch${one.reason ? ` (${one.reason})` : ''}`));
-  const named = element('td', title);
-  if (title !== name) named.append(element('small', name));
-  const told = element('td', stateOf(state));
-  if (reason) told.append(element('small', reason));
-  if (since) told.append(element('small', `since ${clock(since)}`));
-  return element('tr', named, told, element('td', rooms.join(', ')), element('td', String(viewers)),
-    element('td', ...(made.length ? made : ['–'])), element('td', String(restarts)));
+/** @typedef {(Node | string)[]} Cell */
+
+/**
+ * @param {Camera} camera
+ * @returns {Cell[]}
+ */
+function cameraCells({ name, title, rooms, state, reason, since, source, renditions = [], viewers = 0, dropped = 0, restarts }) {
+  const named = title === name ? [title] : [element('span', title), small(name)];
+  if (source) named.push(small(source));
+  const told = [stateOf(state), small(reason ?? ''), small(since ? `since ${clock(since)}` : '')].filter(({ textContent }) => textContent);
+  const made = renditions.filter(({ running = true }) => running).map((one) => {
+    const why = [one.reason, one.degraded].filter(Boolean).join('; ');
+    return small(`${one.name}: ${one.width} × ${one.height}, ${Math.round(one.framerate)}/s, ${one.bitrate} kbit/s, ${one.codec} by ${one.encoder}`
+      + `, ${one.viewers ?? 0} watch${why ? ` (${why})` : ''}`);
+  });
+  // A camera of another box does not say how often it was started.
+  const trouble = [element('span', restarts === undefined ? '–' : String(restarts))];
+  if (dropped) trouble.push(small(`${dropped} pictures dropped`));
+  return [named, told, [rooms.join(', ')], [String(viewers)], made.length ? made : ['–'], trouble];
 }
 
-/** @param {Room} room */
-function roomRow({ name, mode, members }) {
+/**
+ * @param {Room} room
+ * @returns {Cell[]}
+ */
+function roomCells({ name, mode, members }) {
   const link = Object.assign(element('a', name), { href: wall(name) });
   const count = (/** @type {string} */ kind) => String(members.filter((member) => member.kind === kind).length);
-  return element('tr', element('td', link), element('td', mode), element('td', count('camera')), element('td', count('peer')));
+  return [[link], [mode], [count('camera')], [count('peer')]];
+}
+
+/** What each viewer had been given when it was last asked. @type {Map<string, { at: number, frames: number, bytes: number }>} */
+let given = new Map();
+
+/**
+ * @param {Viewer[]} viewers
+ * @param {number} now performance.now()
+ * @returns {Map<string, Cell[]>} by who it is
+ */
+function viewerRows(viewers, now) {
+  const before = given;
+  given = new Map();
+  return new Map(viewers.map((one) => {
+    const key = keyOf(one);
+    const { frames, bytes } = one;
+    given.set(key, { at: now, frames, bytes });
+    const then = before.get(key);
+    const seconds = then && (now - then.at) / 1000;
+    // A number comes again with another viewer, who begins at 0.
+    const rate = (/** @type {number} */ more, /** @type {string} */ unit) => (seconds && more >= 0 ? `${Math.round(more / seconds)} ${unit}` : '–');
+    const { playback, loss, round_trip: trip } = one;
+    const page = playback
+      ? `${playback.decoded} shown, ${playback.dropped} dropped; stood still ${playback.freezes} times, ${playback.frozen.toFixed(1)} s` : '–';
+    return [key, [[one.name], [String(one.viewer)], [`${one.rendition}, ${one.codec}`],
+      [rate(frames - (then?.frames ?? 0), 'pictures/s')], [rate(((bytes - (then?.bytes ?? 0)) * 8) / 1000, 'kbit/s')],
+      [loss === null ? '–' : `${(100 * loss).toFixed(1)} %`], [trip === null ? '–' : `${trip.toFixed(1)} ms`], [page]]];
+  }));
+}
+
+/** @param {Viewer} viewer */
+function keyOf({ name, viewer }) {
+  return `${name} ${viewer}`;
+}
+
+/**
+ * @param {Uplink} uplink
+ * @returns {Cell[]}
+ */
+function uplinkCells({ name, camera, connected, dropped, ended }) {
+  const ends = Object.entries(ended).filter(([, count]) => count > 0).map(([why, count]) => `${why} ${count}`);
+  const state = stateOf(connected ? 'live' : 'backoff');
+  state.textContent = connected ? 'connected' : 'not connected';
+  return [[name], [camera], [state],
+    [ends.join(', ') || '–'], [String(dropped)]];
 }
 
 /** @param {Event} event */
 function eventItem({ name, at, state, reason }) {
   const time = Object.assign(element('time', clock(at)), { dateTime: new Date(at).toISOString() });
-  return element('li', time, element('strong', name), stateOf(state), element('small', reason ?? ''));
+  return element('li', time, element('strong', name), stateOf(state), small(reason ?? ''));
 }
 
 /** @param {number} at Unix time in milliseconds */
@@ -78,42 +144,122 @@ function wall(room) {
   return url.href;
 }
 
-/** @type {Map<string, string>} */
-const shown = new Map();
+/** Rows by the table they are in, and by what they are of. @type {Map<string, Map<string, HTMLTableRowElement>>} */
+const tables = new Map();
 
 /**
- * Only what has changed is made anew: who selects text or reads with a screen reader is not disturbed.
- * @template T
- * @param {string} id
- * @param {unknown} list
- * @param {(one: T) => HTMLElement} make
+ * Only the cells that have changed are made anew: who selects text, types or reads with a screen reader is not disturbed.
+ * @param {string} id of the table's body
+ * @param {Map<string, Cell[]>} wanted in their order
  */
-function fill(id, list, make) {
-  if (!Array.isArray(list)) return;
-  const text = JSON.stringify(list);
-  if (shown.get(id) === text) return;
-  shown.set(id, text);
-  const rows = list.map(make);
-  // Narrow screens have no place for the heads of columns: each cell brings its own.
-  const heads = [...byId(id).closest('table')?.querySelectorAll('th') ?? []];
-  for (const row of rows) heads.forEach((head, index) => /** @type {HTMLElement} */ (row.children[index]).dataset.head = head.textContent ?? '');
-  byId(id).replaceChildren(...rows);
+function fill(id, wanted) {
+  const body = byId(id);
+  const rows = tables.get(id) ?? new Map();
+  tables.set(id, rows);
+  for (const [key, row] of rows) {
+    if (wanted.has(key)) continue;
+    row.remove();
+    rows.delete(key);
+  }
+  const labels = [.../** @type {HTMLTableElement} */ (body.closest('table')).querySelectorAll('th')].map(({ textContent }) => textContent ?? '');
+  let place = body.firstElementChild;
+  for (const [key, cells] of wanted) {
+    const row = rows.get(key) ?? document.createElement('tr');
+    rows.set(key, row);
+    if (row === place) place = row.nextElementSibling;
+    else body.insertBefore(row, place);
+    for (const [index, contents] of cells.entries()) {
+      const cell = element('td', ...contents);
+      cell.dataset.label = labels[index];
+      const there = row.children[index];
+      if (!there) row.append(cell);
+      else if (!there.isEqualNode(cell)) there.replaceWith(cell);
+    }
+  }
+  return rows;
 }
 
+/**
+ * @template T
+ * @param {T[]} list
+ * @param {(one: T) => string} key
+ * @param {(one: T) => Cell[]} cells
+ */
+function rowsOf(list, key, cells) {
+  return new Map(list.map((one) => /** @type {const} */ ([key(one), cells(one)])));
+}
+
+/** What this visitor may do. @type {Access} */
+let access = { changes: false, admin: false, figures: false };
+/** By the camera's name. @type {Map<string, import('./controls.js').Controls>} */
+const controls = new Map();
+
+/**
+ * @param {Camera[]} cameras
+ * @param {Map<string, HTMLTableRowElement>} rows
+ */
+async function control(cameras, rows) {
+  if (!access.admin) return;
+  const { Controls } = await import('./controls.js');
+  for (const name of controls.keys()) if (!rows.has(name)) controls.delete(name);
+  for (const camera of cameras) {
+    const row = rows.get(camera.name);
+    // Another box's camera is changed there.
+    if (!row?.isConnected || camera.enabled === undefined) continue;
+    const there = controls.get(camera.name) ?? new Controls(camera, update);
+    controls.set(camera.name, there);
+    there.cell.dataset.label = 'Change';
+    if (there.cell.parentElement !== row) row.append(there.cell);
+    there.show(camera);
+  }
+}
+
+/** @type {string | undefined} */
+let events;
+
 async function update() {
-  const [cameras, rooms, events, version] = await Promise.all(
-    ['api/cameras', 'api/rooms', 'api/events', 'api/version'].map((path) => getJson(path)));
+  const [cameras, viewers, rooms, happened, version, uplinks] = /** @type {any[]} */ (await Promise.all(
+    ['cameras', 'viewers', 'rooms', 'events', 'version', 'uplinks']
+      .map((what) => (what === 'uplinks' && !access.figures ? [] : getJson(`api/${what}`)))));
+  const name = (/** @type {{ name: string }} */ one) => one.name;
   byId('link').hidden = Array.isArray(cameras);
-  fill('cameras', cameras, cameraRow);
-  fill('rooms', rooms, roomRow);
-  fill('events', Array.isArray(events) ? events.slice(0, EVENTS) : undefined, eventItem);
-  const { version: number } = /** @type {{ version?: string }} */ (version ?? {});
-  if (number) setText(byId('daemon'), `portald ${number}`);
+  if (Array.isArray(cameras)) await control(cameras, fill('cameras', rowsOf(cameras, name, cameraCells)));
+  if (Array.isArray(viewers)) {
+    fill('viewers', viewerRows(viewers, performance.now()));
+    byId('nobody').hidden = viewers.length > 0;
+  }
+  if (Array.isArray(rooms)) fill('rooms', rowsOf(rooms, name, roomCells));
+  if (Array.isArray(uplinks)) {
+    fill('uplinks', rowsOf(uplinks, ({ name, camera }) => `${name} ${camera}`, uplinkCells));
+    byId('uplinks-section').hidden = uplinks.length === 0;
+  }
+  if (Array.isArray(happened) && JSON.stringify(happened) !== events) {
+    events = JSON.stringify(happened);
+    byId('events').replaceChildren(...happened.slice(0, EVENTS).map(eventItem));
+  }
+  if (version?.version) setText(byId('daemon'), `portald ${version.version}`);
+}
+
+/** What can be done here, and what it takes. */
+async function learnAccess() {
+  access = /** @type {Access | undefined} */ (await getJson('api/access')) ?? access;
+  byId('change').hidden = !access.admin;
+  byId('login').hidden = !access.changes || access.admin;
+  // A token in the address opens more than the cookies do.
+  byId('metrics').hidden = !access.figures && !token;
+  const hint = access.admin ? 'What is changed here lasts until portald starts again, or reads a changed file.'
+    : access.changes ? '' : 'To change cameras here, name an admin_token_file in [access] of portald.toml.';
+  setText(byId('hint'), hint);
+  byId('hint').hidden = hint === '';
 }
 
 for (const id of ['wall', 'metrics']) {
   const link = /** @type {HTMLAnchorElement} */ (byId(id));
   link.href = addressOf(link.getAttribute('href') ?? '').href;
 }
+const login = new URL('login', location.href);
+login.searchParams.set('next', location.pathname);
+/** @type {HTMLAnchorElement} */ (byId('login')).href = login.href;
+await learnAccess();
 await update();
 setInterval(() => document.hidden || update(), EVERY);

@@ -96,6 +96,13 @@ impl Fanout {
         self.interest.load(Ordering::Acquire) > 0
     }
 
+    /// Whether viewers see the slate now, and whether the camera has given a picture since its encoder, or it itself, was
+    /// started last; both of the same moment.
+    pub(crate) fn shows(&self) -> (bool, bool) {
+        let inner = self.lock();
+        (inner.feed == Feed::Slate, inner.given)
+    }
+
     /// Viewers that get frames, or wait for the first.
     #[must_use]
     pub fn viewers(&self) -> usize {
@@ -191,6 +198,7 @@ impl Fanout {
             self.counters.keyframes.fetch_add(1, Ordering::Relaxed);
         }
         inner.alive = Instant::now();
+        inner.given |= frame.is_key();
         if inner.feed == Feed::Slate {
             if !frame.is_key() && !inner.may_go_on(frame) {
                 // It was silent and goes on: nobody has what this frame builds on.

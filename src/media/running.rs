@@ -34,6 +34,7 @@ mod following;
 mod measure;
 mod opening;
 mod rates;
+mod sight;
 
 /// A device, or an encoder, that gives nothing for this long (or for ten pictures, if that is longer) is restarted.
 const STALL: Duration = Duration::from_secs(3);
@@ -273,7 +274,7 @@ impl Running {
             (0, _) => {}
             (_, true) => self.shared.set(State::Stalled, Some(silent(patience))),
             _ if self.shows_nothing() => self.shared.set(State::Backoff, self.failure()),
-            _ => self.shared.set(State::Live, self.failure()),
+            _ => self.say_what_is_seen(),
         }
         self.decoding.check_pulse(&self.shared, limit).await;
         let starved = self.planned.encoded && !self.decoding.gives(limit / 2);

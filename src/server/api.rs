@@ -8,17 +8,21 @@ use warp::reply::Response;
 use super::access::Caller;
 use super::answers::{hub_silent, reply_json, respond, text, unauthorized};
 use super::others::{self, OtherCamera};
-use super::{Context, metrics, page, rtc};
+use super::{Context, metrics, overview, page, rtc};
+use crate::proto::ids::Name;
 use crate::proto::room::RoomView;
 use crate::status::{CameraStatus, State};
 
 /// The paths answered here.
-pub(super) const PATHS: [&str; 8] = [
+pub(super) const PATHS: [&str; 11] = [
+    "/api/access",
     "/api/cameras",
     "/api/events",
     "/api/rooms",
     "/api/rtc",
+    "/api/uplinks",
     "/api/version",
+    "/api/viewers",
     "/healthz",
     "/readyz",
     "/metrics",
@@ -26,6 +30,9 @@ pub(super) const PATHS: [&str; 8] = [
 
 /// What a caller without any room is told to bring.
 pub(super) const ANY_ROOM: &str = "the password of this wall, or a room's token";
+
+/// And who wants to know what concerns the whole box.
+const FIGURES: &str = "the viewers' password or the admin token";
 
 /// The answer to a `GET` of `path` by `caller`; `None` when it is none of [`PATHS`].
 pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> Option<Response> {
@@ -43,12 +50,16 @@ pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> 
         },
         "/api/events" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
         "/api/events" => {
-            let shown: Vec<_> =
-                visible_cameras(caller, context).into_iter().map(|camera| camera.name).collect();
+            let shown = visible_names(caller, context);
             let mut events = site.cameras.events().list();
             events.retain(|event| shown.contains(&event.name));
             reply_json(StatusCode::OK, &events)
         }
+        "/api/viewers" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
+        "/api/viewers" => overview::viewers(&visible_names(caller, context), context),
+        "/api/uplinks" if !caller.sees_figures() => unauthorized(caller, FIGURES),
+        "/api/uplinks" => overview::uplinks(context),
+        "/api/access" => overview::access(caller, context),
         // Where every room needs a secret, so do the passwords of TURN servers.
         "/api/rtc" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
         "/api/rtc" => reply_json(StatusCode::OK, &rtc::configuration(&site.rtc)),
@@ -62,9 +73,7 @@ pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> 
             None => hub_silent(),
         },
         "/readyz" => ready(caller, context),
-        "/metrics" if !caller.sees_figures() => {
-            unauthorized(caller, "the viewers' password or the admin token")
-        }
+        "/metrics" if !caller.sees_figures() => unauthorized(caller, FIGURES),
         "/metrics" => respond(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
@@ -110,6 +119,10 @@ fn visible_cameras(caller: &Caller, context: &Context) -> Vec<CameraStatus> {
         });
     }
     cameras
+}
+
+fn visible_names(caller: &Caller, context: &Context) -> Vec<Name> {
+    visible_cameras(caller, context).into_iter().map(|camera| camera.name).collect()
 }
 
 /// Whether every camera that is switched on can be watched, and those of them that cannot and that `caller` may see.

@@ -20,6 +20,7 @@ mod linger;
 mod login;
 mod metrics;
 mod others;
+mod overview;
 mod page;
 mod rate;
 mod refusals;

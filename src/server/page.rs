@@ -34,7 +34,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) static ASSETS: [Asset; 30] = [
+pub(super) static ASSETS: [Asset; 31] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
@@ -58,6 +58,7 @@ pub(super) static ASSETS: [Asset; 30] = [
     own("/status", HTML, include_str!("../../web/status.html")),
     own("/status.css", CSS, include_str!("../../web/status.css")),
     own("/status.js", SCRIPT, include_str!("../../web/status.js")),
+    own("/controls.js", SCRIPT, include_str!("../../web/controls.js")),
     types("/client.d.ts", include_str!("../../web/client.d.ts")),
     shared("/client.js", include_str!("../../web/client.js")),
     shared("/emitter.js", include_str!("../../web/emitter.js")),

@@ -139,6 +139,8 @@ async fn answer(request: Request, visit: Visit, context: Arc<Context>) -> Respon
     if is_socket {
         return upgrade_required(&context);
     }
+    // A change is not allowed to who shows a token in the address, and so is not offered.
+    let credentials = if path == "/api/access" { credentials.without_token() } else { credentials };
     let caller = context.caller(&visit.client, &credentials);
     if let Some(wanted) = still {
         let response = stills::response(
@@ -199,8 +201,9 @@ fn not_found(path: &str, context: &Context) -> Response {
 }
 
 fn wrong_method(method: &Method, allowed: &str) -> Response {
-    let message =
-        format!("{method} is not possible here: portald is changed by its config; {allowed} are possible");
+    let message = format!(
+        "{method} is not possible here; {allowed} are. What can be changed over HTTP is below /api/cameras and at /api/rooms"
+    );
     not_allowed(allowed, message)
 }
 

@@ -19,6 +19,8 @@ mod daemon;
 mod doctor;
 mod encoders;
 mod example;
+#[cfg(feature = "media")]
+mod exit;
 mod http;
 #[cfg(feature = "media")]
 mod journal;

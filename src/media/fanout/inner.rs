@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) viewers: Vec<Arc<Viewer>>,
     /// Whose frames the viewers get.
     pub(super) feed: Feed,
+    /// Whether the camera's present stream has had a key frame: before it nobody can show any of it.
+    pub(super) given: bool,
     /// Whether the slate may take over at its next key frame.
     pub(super) slate_due: bool,
     /// Where key-frame requests go while an encoder runs: the camera's and the slate's.
@@ -56,6 +58,7 @@ impl Inner {
             owed: None,
             viewers: Vec::new(),
             feed: Feed::Camera,
+            given: false,
             slate_due: false,
             encoders: [None, None],
             alive: Instant::now(),
@@ -86,6 +89,7 @@ impl Inner {
         if feed == Feed::Camera {
             self.kept.clear();
             self.owed = None;
+            self.given = false;
             (self.passes, self.ignores) = (passes, false);
         }
         if self.feed == feed {

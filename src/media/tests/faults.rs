@@ -269,6 +269,41 @@ async fn an_encoder_that_hangs_is_silent_breaks_or_changes_profile_is_replaced_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_camera_is_live_when_who_watches_sees_it_and_not_before() {
+    let rig = Rig::with("unseen", EncoderChoice::Named("fake".into()), &[templates()]).await;
+    ENCODER.store(SILENT, Ordering::SeqCst);
+    let watch = Watch::new();
+    let _attendance = rig.camera.attend();
+    let viewer = rig.camera.subscribe(MAIN.0, MAIN.1, watch.sink.source.clone());
+    rig.wait_for("the slate", |rig| slate(&rig.camera)).await;
+    // The device gives pictures, and the encoder none of them.
+    rig.wait_for("the encoder's failure", |rig| rig.state() == State::Backoff).await;
+    let events = rig.cameras.events().list();
+    assert!(events.iter().all(|event| event.state != State::Live), "{events:?}");
+    ENCODER.store(GOOD, Ordering::SeqCst);
+    rig.wait_for("pictures", |rig| rig.state() == State::Live && !slate(&rig.camera)).await;
+    assert!(viewer.sent() > 0);
+
+    // It falls silent: as long as all see the slate, they are told nothing else.
+    ENCODER.store(SILENT, Ordering::SeqCst);
+    rig.wait_for("the slate again", |rig| slate(&rig.camera)).await;
+    rig.wait_for("the truth", |rig| rig.state() == State::Stalled || rig.state() == State::Backoff).await;
+    ENCODER.store(GOOD, Ordering::SeqCst);
+    rig.wait_for("pictures again", |rig| rig.state() == State::Live && !slate(&rig.camera)).await;
+
+    // Nobody's camera is live when its device gives pictures.
+    drop(viewer);
+    ENCODER.store(SILENT, Ordering::SeqCst);
+    let late = Watch::new();
+    let viewer = rig.camera.subscribe(Rendition::Sub, MAIN.1, late.sink.source.clone());
+    rig.wait_for("the other rendition's slate", |rig| rig.camera.shows_slate(Rendition::Sub, MAIN.1)).await;
+    rig.wait_for("the truth", |rig| rig.state() != State::Live).await;
+    drop(viewer);
+    rig.wait_for("what the device says", |rig| rig.state() == State::Live).await;
+    ENCODER.store(GOOD, Ordering::SeqCst);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_breaks_gives_way_to_the_next_best() {
     let rig = Rig::with("next", EncoderChoice::Auto, &[templates()]).await;
     ENCODER.store(GOOD, Ordering::SeqCst);
