@@ -172,7 +172,14 @@ async fn serve(
         let timeline = timeline.clone();
         spawn_blocking(move || peer::warm_up(&timeline))
     };
-    let access = Arc::new(Access::open(&settings.access, &settings.rooms)?);
+    let access = match Access::open(&settings.access, &settings.rooms) {
+        Ok(access) => Arc::new(access),
+        Err(error) => {
+            // A process that ends while GStreamer makes its first webrtcbin crashes, and is started again.
+            drop(warm.await);
+            return Err(error.into());
+        }
+    };
     let mut rooms = Rooms::new(room_limits(&settings.limits));
     for room in &settings.rooms {
         if let Err(error) = rooms.add_room(room.name.clone(), room.mode) {

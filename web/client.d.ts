@@ -93,6 +93,12 @@ export class Portal implements Emitter<PortalEvents> {
   /** portald: whether a camera is at the other end. */
   readonly isCamera: boolean;
   readonly isClosed: boolean;
+  /** portald: for how long (ms) it has been connected; 0 while it is not. */
+  readonly connectedFor: number;
+  /** portald: for how long (ms) no media has come; to be asked for at least every 3 s, for that is how it is measured. */
+  readonly silence: number;
+  /** portald: proves now whether the way to the server stands, for whoever sees something wrong. */
+  check(): void;
   /** portald: what the browser counts of the connection; one look a second serves all who ask. */
   stats(): Promise<RTCStatsReport>;
   /**
@@ -106,7 +112,7 @@ export class Portal implements Emitter<PortalEvents> {
 export class SignalingChannel implements Emitter<Record<string, any[]>> {
   constructor(options: { url: string | URL; room: string } & Format);
   /** portald. */
-  constructor(url: string | URL, options?: Format & { onState?: (state: LinkState, why?: string) => void });
+  constructor(url: string | URL, options?: Format & { onState?: (state: LinkState, why?: string) => void; onWake?: () => void });
   addEventListener(type: string, listener: (...values: any[]) => void): void;
   removeEventListener(type: string, listener: (...values: any[]) => void): void;
   emit(type: string, ...values: any[]): void;
@@ -120,6 +126,8 @@ export class SignalingChannel implements Emitter<Record<string, any[]>> {
   send(type: string, payload?: unknown, target?: string): boolean;
   /** Sends a message now or not at all. */
   trySend(type: string, payload: unknown, target?: string): boolean;
+  /** portald: proves now whether the socket is alive; one that is not is opened again. Every 3 s at most. */
+  check(): void;
   /** portald: loses the socket as a network would, and comes back for the seat. */
   reconnect(): void;
   /** Leaves the room for good. */

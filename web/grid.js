@@ -31,3 +31,17 @@ export function arrange(grid, stage, tiles) {
   });
   return best.columns;
 }
+
+/**
+ * Puts `tiles` in this order.
+ * @param {HTMLElement} grid
+ * @param {import('./tile.js').Tile[]} tiles
+ */
+export function place(grid, tiles) {
+  // Moving a video about in the document pauses it, so only those out of place are moved, and all are started again.
+  tiles.forEach((tile, index) => {
+    const there = grid.children[index];
+    if (there !== tile.element) grid.insertBefore(tile.element, there ?? null);
+  });
+  for (const tile of tiles) tile.watchAnew();
+}

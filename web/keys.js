@@ -4,9 +4,6 @@
  */
 import { fullScreen } from './header.js';
 
-/** How far (CSS pixels) an arrow key moves a picture that is larger than the screen. */
-const PAN = 60;
-
 /** @typedef {import('./tile.js').Tile} Tile */
 /**
  * What the keys need of the wall. `tiles`: those one can go to, in their order; `columns` of the grid.
@@ -29,7 +26,7 @@ export function onKey(event, wall) {
   const [large, zoom, tiles, columns] = [wall.large(), wall.zoom(), wall.tiles(), wall.columns()];
   if (event.key === 'Escape' && large) return wall.back();
   if (event.key === 'f') return fullScreen();
-  if (zoom && onZoomKey(event.key, zoom)) return event.preventDefault();
+  if (zoom?.onKey(event.key)) return event.preventDefault();
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
   if (step === undefined || tiles.length === 0) return;
   event.preventDefault();
@@ -38,17 +35,4 @@ export function onKey(event, wall) {
   if (!next) return;
   if (large) wall.open(next);
   else next.button.focus();
-}
-
-/**
- * @param {string} key
- * @param {import('./zoom.js').Zoom} zoom
- * @returns {boolean} whether it was one of these
- */
-function onZoomKey(key, zoom) {
-  const notches = { '+': 1, '=': 1, '-': -1 }[key];
-  if (notches) zoom.step(notches);
-  if (key === '0') zoom.reset();
-  const [x, y] = { ArrowLeft: [-PAN, 0], ArrowRight: [PAN, 0], ArrowUp: [0, -PAN], ArrowDown: [0, PAN] }[key] ?? [0, 0];
-  return notches !== undefined || key === '0' || ((x !== 0 || y !== 0) && zoom.pan(x, y));
 }

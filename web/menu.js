@@ -5,6 +5,13 @@
 import { addressOf } from './api.js';
 import { Figures } from './stats.js';
 
+// Most who look at a wall never need it. Without it the menu would be there, but not be seen as one.
+const sheet = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: new URL('menu.css', import.meta.url).href });
+await new Promise((resolve) => {
+  sheet.onload = sheet.onerror = resolve;
+  document.head.append(sheet);
+});
+
 /** How often statistics are shown anew (ms). */
 const EVERY = 1_000;
 

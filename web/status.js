@@ -55,6 +55,7 @@ function stateOf(state) {
  * @returns {Cell[]}
  */
 function cameraCells({ name, title, rooms, state, reason, since, source, renditions = [], viewers = 0, dropped = 0, restarts }) {
+  /** @type {Cell} */
   const named = title === name ? [title] : [element('span', title), small(name)];
   if (source) named.push(small(source));
   const told = [stateOf(state), small(reason ?? ''), small(since ? `since ${clock(since)}` : '')].filter(({ textContent }) => textContent);

@@ -3,6 +3,7 @@
  * @module
  */
 import { Latency } from './latency.js';
+import { BADGES, clock, duration, HEADLINES, NO_SOCKET_WHY, STILLS_WHY } from './words.js';
 
 /** @typedef {import('./client.js').Portal} Portal */
 /** With what only `/api/cameras` tells: when it was last live, in Unix ms. @typedef {import('./client.js').CameraState & { seen?: number | null }} CameraState */
@@ -35,21 +36,6 @@ const NEARBY = '25%';
 const BLANK = 2;
 /** A single picture older than this (ms) is not shown as if it were of now. */
 const STILL_STALE = 5_000;
-
-/** What a camera's state is called, where it explains why there is no picture. */
-const HEADLINES = new Map(Object.entries({
-  absent: 'Camera not connected',
-  stalled: 'No picture from the camera',
-  backoff: 'Camera failed, trying again',
-  disabled: 'Switched off',
-}));
-/** The same in a word or two, beside the title. */
-const BADGES = new Map(Object.entries({ absent: 'not connected', stalled: 'no picture', backoff: 'failed', disabled: 'off' }));
-
-/** What a tile with single pictures means. */
-const STILLS_WHY = 'single pictures, because no WebRTC connection comes up (is UDP blocked, or WebRTC switched off?)';
-/** The same while nobody has told us of the camera over the WebSocket. */
-const NO_SOCKET_WHY = 'single pictures, because no WebSocket to the server opens (does a proxy refuse it?)';
 
 export class Tile {
   /** What is on the screen now, so that the page is touched only when that changes. */
@@ -178,15 +164,16 @@ export class Tile {
    * Says what is true now.
    * @param {number} now performance.now()
    * @param {boolean} watched whether pictures of this tile would be shown at all
+   * @param {boolean} linked whether the server can be reached over the WebSocket
    */
-  update(now, watched) {
+  update(now, watched, linked) {
     const age = this.frames ? now - Math.max(this.lastFrameAt, this.#watchedSince) : now - this.#watchedSince;
     // What nobody sees is sent nothing after a while: no fault of the camera.
     const phase = this.#judge(age);
     if (watched || phase === 'live' || phase === 'problem') this.phase = phase;
     else if (this.phase === 'problem') this.phase = 'waiting';
     this.#fallBack(age, watched);
-    this.#render(age);
+    this.#render(age, linked);
     const connectedFor = this.portal?.connectedFor ?? 0;
     // The client renews connections that fail; one that looks well and brings no pictures only we can tell.
     const silence = this.portal?.silence ?? 0;
@@ -281,8 +268,8 @@ export class Tile {
     return { width: pixels(clientWidth), height: pixels(clientHeight), visible: visible && clientWidth > 0 };
   }
 
-  /** @param {number} age */
-  #render(age) {
+  /** @param {number} age @param {boolean} linked */
+  #render(age, linked) {
     const seconds = Math.round(age / 1000);
     const texts = {
       live: ['', ''],
@@ -297,7 +284,7 @@ export class Tile {
     const seen = this.phase === 'problem' ? this.#seen : '';
     // What was shown last was not of the camera itself.
     const slate = this.phase !== 'live' && this.lastFrameAt > this.lastLiveAt;
-    const stills = this.portal ? STILLS_WHY : NO_SOCKET_WHY;
+    const stills = linked ? STILLS_WHY : NO_SOCKET_WHY;
     const why = this.phase === 'stills' ? stills : degraded ? `Reduced: ${degraded}` : '';
     const shown = [this.phase, this.state.state, this.title, headline, reason, badge, why, slate, seen].join('\n');
     if (shown === this.#shown) return;
@@ -413,23 +400,4 @@ export class Tile {
     if (!(part instanceof kind)) throw new Error(`the tile's template has no ${selector}`);
     return part;
   }
-}
-
-/** @param {number} seconds */
-function duration(seconds) {
-  if (seconds < 90) return `${seconds} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${Math.round(seconds / 3600)} h`;
-}
-
-/**
- * When it was, by this device's clock: with the day unless it is today.
- * @param {number} at Unix time in milliseconds
- */
-function clock(at) {
-  const time = new Date(at);
-  const hour = /** @type {const} */ ({ hour: '2-digit', minute: '2-digit' });
-  return time.toDateString() === new Date().toDateString()
-    ? time.toLocaleTimeString([], hour)
-    : time.toLocaleString([], { day: 'numeric', month: 'short', ...hour });
 }

@@ -10,7 +10,7 @@
 import { advice, show } from './advice.js';
 import { byId, getJson, logIn, setText, token, wanted } from './api.js';
 import { PortalGun } from './client.js';
-import { arrange } from './grid.js';
+import { arrange, place } from './grid.js';
 import { defaultRoom, fullScreen, offerToPublish, roomsOf, showRooms } from './header.js';
 import { onKey } from './keys.js';
 import { Memory } from './memory.js';
@@ -290,12 +290,7 @@ class Wall {
     if (sorted.every((tile, index) => tile === before[index])) return;
     this.tiles.clear();
     for (const tile of sorted) this.tiles.set(tile.id, tile);
-    // Moving a video about in the document pauses it, so only those out of place are moved, and all are started again.
-    sorted.forEach((tile, index) => {
-      const there = this.#grid.children[index];
-      if (there !== tile.element) this.#grid.insertBefore(tile.element, there ?? null);
-    });
-    for (const tile of sorted) tile.watchAnew();
+    place(this.#grid, sorted);
     this.#arrange();
   }
 
@@ -346,17 +341,12 @@ class Wall {
     const now = performance.now();
     for (const tile of this.tiles.values()) {
       const before = tile.phase;
-      tile.update(now, this.#isSeen(tile));
-      if (tile.phase !== before && before !== 'waiting') this.#say(tile);
+      tile.update(now, this.#isSeen(tile), this.gun.state === 'open');
+      if (tile.phase !== before && before !== 'waiting') setText(byId('said'), tile.button.ariaLabel ?? '');
       this.#ask(tile, now);
     }
     this.#summarise(now);
     this.#advise();
-  }
-
-  /** @param {Tile} tile */
-  #say(tile) {
-    setText(byId('said'), tile.button.ariaLabel ?? '');
   }
 
   /** @param {Tile} tile */

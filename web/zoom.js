@@ -10,6 +10,9 @@ const NOTCH = 1.2;
 /** A pointer that moved less (CSS pixels) has not dragged but clicked. */
 const CLICK = 6;
 
+/** How far (CSS pixels) an arrow key moves a picture that is larger than the screen. */
+const PAN = 60;
+
 export class Zoom {
   #scale = 1;
   /** Of the picture's centre from the tile's, in CSS pixels. */
@@ -44,6 +47,18 @@ export class Zoom {
   /** How many times larger than the whole picture. */
   get scale() {
     return this.#scale;
+  }
+
+  /**
+   * @param {string} key
+   * @returns {boolean} whether it was one of these
+   */
+  onKey(key) {
+    const notches = { '+': 1, '=': 1, '-': -1 }[key];
+    if (notches) this.step(notches);
+    if (key === '0') this.reset();
+    const [x, y] = { ArrowLeft: [-PAN, 0], ArrowRight: [PAN, 0], ArrowUp: [0, -PAN], ArrowDown: [0, PAN] }[key] ?? [0, 0];
+    return notches !== undefined || key === '0' || ((x !== 0 || y !== 0) && this.pan(x, y));
   }
 
   /** Shows the whole picture again, and lets go of the pointers. */

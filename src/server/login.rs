@@ -94,7 +94,8 @@ pub(super) fn page(status: StatusCode, form: &Form, fault: Option<&str>) -> Resp
 pub(super) fn asked_for(query: &str, caller: &Caller) -> Response {
     // The wall itself has sent them here.
     let again = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "again");
-    let fault = again.then_some("This page is no longer let in: the password was changed, or this device was logged out.");
+    let fault = again
+        .then_some("This page is no longer let in: the password was changed, or this device was logged out.");
     answer(StatusCode::OK, html(&Form::of(query), fault, caller.has_cookies()))
 }
 

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use warp::hyper::body::Bytes;
 use warp::http::{HeaderMap, StatusCode, header};
+use warp::hyper::body::Bytes;
 use warp::reply::Response;
 
 use super::answers::respond;
@@ -34,15 +34,17 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) static ASSETS: [Asset; 31] = [
+pub(super) static ASSETS: [Asset; 33] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
+    own("/menu.css", CSS, include_str!("../../web/menu.css")),
     own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),
     own("/grid.js", SCRIPT, include_str!("../../web/grid.js")),
     own("/keys.js", SCRIPT, include_str!("../../web/keys.js")),
     own("/layout.js", SCRIPT, include_str!("../../web/layout.js")),
     own("/tile.js", SCRIPT, include_str!("../../web/tile.js")),
+    own("/words.js", SCRIPT, include_str!("../../web/words.js")),
     own("/advice.js", SCRIPT, include_str!("../../web/advice.js")),
     own("/api.js", SCRIPT, include_str!("../../web/api.js")),
     own("/header.js", SCRIPT, include_str!("../../web/header.js")),
@@ -87,7 +89,9 @@ impl Asset {
     /// `portals` is the WebSocket's path, which the page is told.
     pub(super) fn response(&self, request: &HeaderMap, portals: &str) -> Response {
         let content = self.content(portals);
-        let packed = if takes_gzip(request) { self.packed(&content) } else { None };
+        // What is filled in is not packed.
+        let as_it_is = matches!(content, Cow::Borrowed(_));
+        let packed = if as_it_is && takes_gzip(request) { self.packed() } else { None };
         let tag = tag(&content, packed.is_some());
         let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let fresh = known
@@ -111,12 +115,9 @@ impl Asset {
         response
     }
 
-    /// The file packed, unless something was filled in.
-    fn packed(&self, content: &Cow<'static, str>) -> Option<Bytes> {
-        match content {
-            Cow::Borrowed(content) => self.packed.get_or_init(|| gzip(content).map(Bytes::from)).clone(),
-            Cow::Owned(_) => None,
-        }
+    /// The file packed.
+    fn packed(&self) -> Option<Bytes> {
+        self.packed.get_or_init(|| gzip(self.content).map(Bytes::from)).clone()
     }
 
     /// Only the page itself has something to fill in.
@@ -207,7 +208,7 @@ mod tests {
             assert_eq!(headers[header::ETAG], *tag(asset.content, packed));
         }
         assert!(ask("gzip", "/other").get(header::CONTENT_ENCODING).is_none(), "something was filled in");
-        let packed = asset.packed(&Cow::Borrowed(asset.content)).unwrap();
+        let packed = asset.packed().unwrap();
         let unpacked = std::io::read_to_string(flate2::read::GzDecoder::new(&packed[..])).unwrap();
         assert_eq!(unpacked, asset.content);
     }

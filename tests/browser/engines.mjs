@@ -1,4 +1,5 @@
 /** The browsers that the tests are run in: Debian's Chromium, and Debian's Firefox with `PORTALD_BROWSER=firefox`. */
+import path from 'node:path';
 import { chromium, firefox } from 'playwright-core';
 
 /** @type {'chromium' | 'firefox'} */
@@ -67,4 +68,13 @@ export async function doubleClick(page, x, y) {
     const at = { bubbles: true, cancelable: true, clientX: x, clientY: y, detail: 2 };
     document.elementFromPoint(x, y)?.dispatchEvent(new MouseEvent('dblclick', at));
   }, [x, y]);
+}
+
+/**
+ * Where a file is that a page saved. Firefox gives it its own name, and Playwright expects another.
+ * @param {import('playwright-core').Download} download
+ */
+export async function savedAs(download) {
+  const expected = await download.path();
+  return ENGINE === 'firefox' ? path.join(path.dirname(expected), download.suggestedFilename()) : expected;
 }

@@ -187,7 +187,7 @@ export async function servePages() {
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
 }
 
-export { CODEC, doubleClick, ENGINE, launch as launchBrowser } from './engines.mjs';
+export { CODEC, doubleClick, ENGINE, launch as launchBrowser, savedAs } from './engines.mjs';
 
 /**
  * Opens a page of its own profile; what goes wrong in it fails the test when `faultsOf` is asked.
@@ -198,6 +198,7 @@ export { CODEC, doubleClick, ENGINE, launch as launchBrowser } from './engines.m
  */
 export async function openPage(browser, url, viewport = { width: 800, height: 600 }, more = {}) {
   const context = await browser.newContext({ viewport, ...more });
+  context.setDefaultTimeout(LIMIT);
   const page = await context.newPage();
   const faults = [];
   page.on('pageerror', (error) => isNoFault(error) || faults.push(`error: ${error.message}`));

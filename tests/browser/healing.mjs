@@ -69,7 +69,7 @@ export async function showStills(wall, names) {
   const seen = new Map(names.map((name) => [name, new Set()]));
   const said = () => Object.fromEntries([...seen].map(([name, { size }]) => [name, size]));
   await until('single pictures that move on all tiles', async () => {
-    const tiles = await wall.evaluate(() => [...window.portald.tiles.values()].filter(({ phase }) => phase === 'stills')
+    const tiles = await wall.evaluate(() => [...window.portald?.tiles.values() ?? []].filter(({ phase }) => phase === 'stills')
       .map(({ name, still, element }) => ({ name, src: still.src, hidden: still.hidden, badge: element.querySelector('.badge').textContent })));
     for (const { name, src, hidden, badge } of tiles) {
       assert.deepEqual({ name, hidden, badge }, { name, hidden: false, badge: 'single pictures' });

@@ -14,9 +14,16 @@ import { fileURLToPath } from 'node:url';
  * @type {Record<string, string>}
  */
 const CHROMIUM_ALONE = {
+  'client.test.mjs': 'it needs no browser',
   'latency.test.mjs': 'Firefox tells no page when a picture was taken (captureTimestamp), and the wall then tells no latency',
+  'look.test.mjs': 'what is looked at is the layout, in one browser; the other tests keep pictures of the other',
+  'net.test.mjs': 'how a browser is put into a network namespace is tried with one',
   'pure.test.mjs': 'it needs no browser',
+  'soak.test.mjs': 'it needs no browser',
+  'transfer.test.mjs': 'what went over the wire is counted by a protocol of Chromium\'s',
+  'types.test.mjs': 'it needs no browser',
   'uplink.test.mjs': 'it is about boxes and other servers, not about what a browser does',
+  'wake.test.mjs': 'a page is frozen by a protocol of Chromium\'s',
 };
 /** So long (ms) a browser may take to end after it was told to. */
 const ENDING = 10_000;

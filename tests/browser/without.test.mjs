@@ -10,7 +10,8 @@ import { followStills, showStills } from './healing.mjs';
 let browser, daemon;
 before(async () => {
   browser = await launchBrowser();
-  daemon = await Daemon.start();
+  // Cheap to make: single pictures of all are made besides.
+  daemon = await Daemon.start(CAMERAS.map((name) => cameraTable(name, { source: 'test:ball', framerate: 10 })).join(''));
 });
 after(async () => {
   await browser?.close();
@@ -18,8 +19,8 @@ after(async () => {
 });
 
 /** A page whose scripts find `missing` done to their browser. */
-async function openWithout(missing, url = daemon.url) {
-  const context = await browser.newContext({ viewport: { width: 800, height: 600 } });
+async function openWithout(missing, url = daemon.url, viewport = { width: 800, height: 600 }) {
+  const context = await browser.newContext({ viewport });
   await context.addInitScript(missing);
   const page = await context.newPage();
   page.on('pageerror', (error) => { throw error; });
@@ -73,7 +74,7 @@ test('where a proxy refuses the WebSocket the wall shows single pictures and say
   const proxy = await refusingProxy(daemon.port);
   const wall = await openPage(browser, proxy.url);
   await showStills(wall, CAMERAS);
-  assert.match(await wall.locator('.tile .badge').first().getAttribute('title'), /WebSocket/);
+  assert.match(await wall.locator('.tile .open').first().getAttribute('aria-label'), /WebSocket/);
   assert.match(await wall.locator('#link').textContent(), /WebSocket/);
   await keepPicture(wall, 'without-websocket');
   proxy.refuses = false;
@@ -89,12 +90,17 @@ test('single pictures of many cameras are fetched a few at a time, and none for 
   const names = Array.from({ length: 30 }, (_, index) => `c${String(index).padStart(2, '0')}`);
   const many = await Daemon.start(names.map((name) => cameraTable(name, { width: 320, height: 180, framerate: 5, bitrate: 200 })).join(''));
   try {
-    const wall = await openWithout(() => { delete window.RTCPeerConnection; }, many.url);
+    const wall = await openWithout(() => { delete window.RTCPeerConnection; }, many.url, { width: 1600, height: 1000 });
     const stills = followStills(wall);
     await showStills(wall, names);
     console.log(`single pictures of ${names.length} cameras: at most ${stills.counts.most} under way`);
     assert.ok(stills.counts.most <= 3, `${stills.counts.most} under way`);
 
+    await wall.setViewportSize({ width: 360, height: 400 });
+    await until('none for what is scrolled out of sight', async () => {
+      const asked = await askedIn(wall, 3_000);
+      return asked.includes('c00') && !asked.includes('c29');
+    });
     await wall.getByRole('button', { name: /^Camera c07/ }).click();
     await until('pictures of the large one alone', async () => {
       const asked = await askedIn(wall, 3_000);

@@ -18,7 +18,7 @@ fn a_fault_that_only_people_can_mend_ends_with_78() {
     let ca = "[server.tls]\ncertificate = \"/nonexistent/cert.pem\"\nkey = \"/nonexistent/key.pem\"\n";
     let turn = "[ice]\nturn = [\"turn:192.0.2.1\"]\nturn_username = \"me\"\nturn_password_file = \"/nonexistent/turn\"\n";
     for (name, tables, told) in [
-        ("key", "[server]\nlisten_on = 1\n", "[server]"),
+        ("key", "[sever]\n", "sever"),
         ("password", "[access]\nviewer_password_file = \"/nonexistent/password\"\n", "/nonexistent/password"),
         ("admin", "[access]\nadmin_token_file = \"/nonexistent/admin\"\n", "/nonexistent/admin"),
         ("room", "[room.attic]\ntoken_file = \"/nonexistent/attic\"\n", "/nonexistent/attic"),

@@ -22,6 +22,7 @@ fn camera(name: &str, state: State, reason: Option<&str>) -> CameraStatus {
         state,
         reason: reason.map(str::to_owned),
         since: 0,
+        seen: None,
         source: "test".to_owned(),
         wishes: Default::default(),
         renditions: Vec::new(),

@@ -285,6 +285,7 @@ pub(crate) fn status(camera: &str, rooms: &[&str], state: State) -> CameraStatus
         state,
         reason: None,
         since: 0,
+        seen: None,
         source: "test".to_owned(),
         wishes: Default::default(),
         renditions: Vec::new(),

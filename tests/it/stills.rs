@@ -26,6 +26,7 @@ fn set(server: &Server, camera: &str, state: State, reason: Option<&str>) {
         state,
         reason: reason.map(str::to_owned),
         since: 0,
+        seen: None,
         source: "test".to_owned(),
         wishes: Default::default(),
         renditions: Vec::new(),

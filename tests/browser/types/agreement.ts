@@ -19,7 +19,7 @@ export const debounce: typeof declared.debounce = written.debounce;
 
 /** And nothing that can be used is left undeclared, but for what the gun alone calls. */
 export const gun: Same<keyof written.PortalGun, keyof declared.PortalGun> = true;
-export const portal: Same<Exclude<keyof written.Portal, 'receive'>, keyof declared.Portal> = true;
+export const portal: Same<Exclude<keyof written.Portal, 'receive' | 'retry'>, keyof declared.Portal> = true;
 export const channel: Same<keyof written.SignalingChannel, keyof declared.SignalingChannel> = true;
 export const error: Same<keyof written.PortalError, keyof declared.PortalError> = true;
 export const latency: Same<keyof written.Latency, keyof declared.Latency> = true;
