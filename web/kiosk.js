@@ -3,7 +3,7 @@
  * (`&cycle=SECONDS`), and loads itself anew when the daemon brought a new page.
  * @module
  */
-import { addressOf, wanted } from './api.js';
+import { addressOf, byId, wanted } from './api.js';
 
 /** So long (ms) after it moved the pointer is in the way. */
 const POINTER = 3_000;
@@ -25,6 +25,8 @@ const SHORTEST_CYCLE = 3;
  */
 export function start(wall) {
   document.documentElement.classList.add('kiosk');
+  // Who listens to the page keeps its heading.
+  byId('room').parentElement?.classList.add('unseen');
   keepAwake();
   hidePointer();
   setInterval(followVersion, VERSION);
