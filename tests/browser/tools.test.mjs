@@ -210,7 +210,8 @@ test('the status page shows cameras, rooms and what lately happened, and follows
   await openPage(browser, daemon.url).then((wall) => allLive(wall));
   await until('the states to follow', async () => (await states()).every((state) => state === 'live'), states);
   await until('the events', async () => (await status.locator('#events li').count()) >= 2 * CAMERAS.length);
-  assert.match(await status.locator('#cameras').innerText(), new RegExp(`sub: 480 × 270, .*${CODEC} by`));
+  const encoded = () => status.locator('#cameras').innerText();
+  await until('what is encoded', async () => new RegExp(`sub: 480 × 270, .*${CODEC} by`).test(await encoded()), encoded);
   assert.match(await status.locator('#daemon').innerText(), /^portald \d/);
   await keepPicture(status, 'status');
   assert.deepEqual(faultsOf(status), []);
