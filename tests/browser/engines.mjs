@@ -29,7 +29,7 @@ const LAUNCH = {
       'media.navigator.streams.fake': true,
       'media.navigator.permission.disabled': true,
       // A public name that leads here, as DNS rebinding makes them.
-      'network.dns.localDomains': 'evil.test',
+      'network.dns.localDomains': 'evil.test,box.lan',
     },
   }),
 };

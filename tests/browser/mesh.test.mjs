@@ -25,7 +25,7 @@ test('people are shown beside cameras, by name, and see and hear what they show'
   for (const page of [first, second]) await allLive(page, ['alpha']);
   await show(first);
   const self = first.locator('#self');
-  await until('the view of oneself', () => self.locator('video').evaluate((video) => video.getVideoPlaybackQuality().totalVideoFrames > 3));
+  await until('the view of oneself', () => self.locator('video').evaluate(({ currentTime }) => currentTime > 0.3));
   const look = await self.evaluate((figure) => {
     const video = figure.querySelector('video');
     const box = figure.getBoundingClientRect();

@@ -165,7 +165,7 @@ withDaemon('the whole page is under 100 kB and comes from the daemon alone', asy
   const resources = await wall.evaluate(() =>
     [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
       .filter(({ name }) => !new URL(name).pathname.startsWith('/api/'))
-      .map(({ name, decodedBodySize }) => ({ name, size: decodedBodySize })));
+      .map(({ name, encodedBodySize }) => ({ name, size: encodedBodySize })));
   assert.ok(resources.length > 5, 'the page and its files are seen');
   for (const { name } of resources) assert.ok(name.startsWith(daemon.url), name);
   const size = resources.reduce((sum, one) => sum + one.size, 0);
