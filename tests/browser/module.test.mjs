@@ -213,7 +213,10 @@ async function idOf(page) {
 
 /** Waits until a page of pages/library.html shows pictures of `id` that move. */
 async function moves(page, id) {
-  const frames = () => page.evaluate((id) => document.getElementById(id)?.getVideoPlaybackQuality().totalVideoFrames ?? 0, id);
+  const frames = () => page.evaluate((id) => new Promise((resolve) => {
+    document.getElementById(id)?.requestVideoFrameCallback((_, { presentedFrames }) => resolve(presentedFrames));
+    setTimeout(() => resolve(0), 1_000);
+  }), id);
   const first = await until(`pictures of ${id}`, frames);
   await until(`pictures of ${id} to move`, async () => await frames() > first + 3);
 }

@@ -17,6 +17,7 @@ const CHROMIUM_ALONE = {
   'client.test.mjs': 'it needs no browser',
   'latency.test.mjs': 'Firefox tells no page when a picture was taken (captureTimestamp), and the wall then tells no latency',
   'look.test.mjs': 'what is looked at is the layout, in one browser; the other tests keep pictures of the other',
+  'module.test.mjs': 'what a page leaves behind is counted after a collection of garbage that only Chromium makes when asked',
   'net.test.mjs': 'how a browser is put into a network namespace is tried with one',
   'pure.test.mjs': 'it needs no browser',
   'soak.test.mjs': 'it needs no browser',
