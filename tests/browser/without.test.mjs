@@ -140,9 +140,10 @@ async function refusingProxy(port) {
     if (proxy.refuses) return near.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
     request.headers.origin &&= `http://127.0.0.1:${port}`;
     const far = forward(request).on('error', () => near.destroy()).end();
-    far.on('upgrade', (answer, socket) => {
+    far.on('upgrade', (answer, socket, head) => {
       const lines = Object.entries(answer.headers).map(([name, value]) => `${name}: ${value}\r\n`).join('');
       near.write(`HTTP/1.1 101 Switching Protocols\r\n${lines}\r\n`);
+      near.write(head); // The roster may come in the same packet.
       socket.on('error', () => near.destroy());
       socket.pipe(near).pipe(socket);
     });
