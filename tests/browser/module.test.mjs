@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test, { after, before } from 'node:test';
 import { cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
-import { serve, Tap } from './pages.mjs';
+import { presentedBy, serve, Tap } from './pages.mjs';
 
 /** What a page for the library imports; this alone is changed. */
 const LIBRARY = '@openlab/portals/client.js';
@@ -213,10 +213,7 @@ async function idOf(page) {
 
 /** Waits until a page of pages/library.html shows pictures of `id` that move. */
 async function moves(page, id) {
-  const frames = () => page.evaluate((id) => new Promise((resolve) => {
-    document.getElementById(id)?.requestVideoFrameCallback((_, { presentedFrames }) => resolve(presentedFrames));
-    setTimeout(() => resolve(0), 1_000);
-  }), id);
+  const frames = async () => (await page.locator(`[id="${id}"]`).evaluateAll(presentedBy))[0]?.frames ?? 0;
   const first = await until(`pictures of ${id}`, frames);
   await until(`pictures of ${id} to move`, async () => await frames() > first + 3);
 }

@@ -68,3 +68,15 @@ export class Tap {
     this.#server.close();
   }
 }
+
+/**
+ * Runs in the page, on all of a locator's videos: what each has shown. Firefox counts in no other way what comes over a stream.
+ * @param {HTMLVideoElement[]} videos
+ */
+export function presentedBy(videos) {
+  return Promise.all(videos.map((video) => new Promise((resolve) => {
+    const tell = (/** @type {number} */ frames) => resolve({ title: video.title, width: video.videoWidth, frames });
+    video.requestVideoFrameCallback((_, { presentedFrames }) => tell(presentedFrames));
+    setTimeout(() => tell(0), 1_000);
+  })));
+}

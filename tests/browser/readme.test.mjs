@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
-import { serve } from './pages.mjs';
+import { presentedBy, serve } from './pages.mjs';
 
 /** What README says to replace: where the daemon is. */
 const SERVER = 'http://localhost:8080/';
@@ -25,8 +25,7 @@ test('README’s page shows who else is there, as its reader would open it', asy
     const [first, second] = [await openPage(browser, site.url), await openPage(browser, site.url)];
     for (const one of [first, second]) {
       // The camera and the other page, each with pictures that move.
-      const shown = () => one.evaluate(() => [...document.querySelectorAll('video')].map((video) =>
-        ({ title: video.title, width: video.videoWidth, frames: video.getVideoPlaybackQuality().totalVideoFrames })));
+      const shown = () => one.locator('video').evaluateAll(presentedBy);
       const before = await until('two pictures', async () => {
         const videos = await shown();
         return videos.length === 2 && videos.every(({ width, frames }) => width > 0 && frames > 0) && videos;

@@ -21,10 +21,12 @@ const CHROMIUM_ALONE = {
   'net.test.mjs': 'how a browser is put into a network namespace is tried with one',
   'pure.test.mjs': 'it needs no browser',
   'soak.test.mjs': 'it needs no browser',
+  'status.test.mjs': 'what admins do there was tried in one; tools.test.mjs looks at the page in both',
   'transfer.test.mjs': 'what went over the wire is counted by a protocol of Chromium\'s',
   'types.test.mjs': 'it needs no browser',
   'uplink.test.mjs': 'it is about boxes and other servers, not about what a browser does',
   'wake.test.mjs': 'a page is frozen by a protocol of Chromium\'s',
+  'without.test.mjs': 'a browser that lacks something is made of one; Firefox lacks H.264 by itself',
 };
 /** So long (ms) a browser may take to end after it was told to. */
 const ENDING = 10_000;

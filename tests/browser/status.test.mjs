@@ -5,7 +5,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { after, afterEach, before } from 'node:test';
 import {
-  allLive, artifacts, CAMERAS, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, openPage, servePages, until,
+  allLive, artifacts, CAMERAS, cameraTable, CODEC, Daemon, ENGINE, faultsOf, keepPicture, launchBrowser, MAIN, openPage, servePages, until,
 } from './harness.mjs';
 
 const ADMIN = 'let me change it';
@@ -43,10 +43,10 @@ test('without an admin token the status page reads only, and says who watches wh
     const now = await rows();
     return now.length === CAMERAS.length && now.every(([, , , rate, bits]) => /^[1-9]/.test(rate) && /^[1-9]/.test(bits)) && now;
   }, rows);
-  assert.deepEqual(shown.map(([name, viewer, gets]) => [name, viewer, gets]), CAMERAS.map((name) => [name, '1', 'sub, H264']));
+  assert.deepEqual(shown.map(([name, viewer, gets]) => [name, viewer, gets]), CAMERAS.map((name) => [name, '1', `sub, ${CODEC}`]));
   await until('the round trips', async () => (await rows()).every((row) => / ms$/.test(row[6])), rows);
   await until('what the page says', async () => (await rows()).every((row) => /shown, \d+ dropped/.test(row[7])), rows);
-  assert.match(await status.locator('#cameras').innerText(), /sub: 480 × 270, .*H264 by \w+, 1 watch/);
+  assert.match(await status.locator('#cameras').innerText(), new RegExp(`sub: 480 × 270, .*${CODEC} by \\w+, 1 watch`));
   await keepPicture(status, 'status-1280');
 
   await wall.close();
@@ -145,7 +145,9 @@ test('the figures in the menu of a tile are those that the daemon has', async ()
     const texts = await wall.locator('.statistics > *').allTextContents();
     return Object.fromEntries(texts.flatMap((text, index) => (index % 2 ? [[texts[index - 1], text]] : [])));
   };
-  await until('figures', async () => Object.values(await figures()).length > 0 && Object.values(await figures()).every((text) => text !== '–'), figures);
+  // Firefox tells no page when a picture was taken.
+  const known = ([key, text]) => text !== '–' || (key === 'Latency' && ENGINE === 'firefox');
+  await until('figures', async () => Object.entries(await figures()).length > 0 && Object.entries(await figures()).every(known), figures);
   const viewer = async () => (await daemon.get('api/viewers'))[0];
   const counted = () => wall.evaluate(async () => {
     const stats = [...(await window.portald.gun.portals.get('!alpha').peer.getStats()).values()];
@@ -184,6 +186,7 @@ test('the figures in the menu of a tile are those that the daemon has', async ()
   console.log(`round trip: the page says ${last['Round trip']}, the daemon ${trip} ms; latency ${last.Latency}`);
   assert.ok(mean('Round trip') >= 0 && mean('Round trip') < 5_000 && trip >= 0 && trip < 5_000);
   // From capture to screen: no less than a way there, give or take two clocks.
+  if (ENGINE === 'firefox') return assert.deepEqual(faultsOf(wall), []);
   assert.ok(mean('Latency') > -20 && mean('Latency') < 60_000, String(mean('Latency')));
   assert.ok(mean('Latency') + 20 >= mean('Round trip') / 2, 'what is shown was on its way');
   assert.deepEqual(faultsOf(wall), []);
