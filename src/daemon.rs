@@ -168,17 +168,11 @@ async fn serve(
     let listeners = server::bind_keeping(&settings.server.listen, kept)?;
     systemd::keep(&listeners);
     let bound: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let access = Arc::new(Access::open(&settings.access, &settings.rooms)?);
+    // After all that may fail: a process that ends while GStreamer makes its first webrtcbin crashes.
     let warm = {
         let timeline = timeline.clone();
         spawn_blocking(move || peer::warm_up(&timeline))
-    };
-    let access = match Access::open(&settings.access, &settings.rooms) {
-        Ok(access) => Arc::new(access),
-        Err(error) => {
-            // A process that ends while GStreamer makes its first webrtcbin crashes, and is started again.
-            drop(warm.await);
-            return Err(error.into());
-        }
     };
     let mut rooms = Rooms::new(room_limits(&settings.limits));
     for room in &settings.rooms {

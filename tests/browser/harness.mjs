@@ -350,6 +350,18 @@ export async function until(what, check, explain = () => '') {
 }
 
 /**
+ * Hides a page from its own scripts, or shows it: a headless browser's are never hidden.
+ * @param {import('playwright-core').Page} page
+ * @param {boolean} hidden
+ */
+export function hide(page, hidden) {
+  return page.evaluate((is) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+}
+
+/**
  * Keeps a picture of `page` among the artifacts.
  * @param {import('playwright-core').Page} page
  * @param {string} name

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
-import { allLive, artifacts, CAMERAS, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
+import { allLive, artifacts, CAMERAS, cameraTable, Daemon, faultsOf, hide, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
 
 const ADMIN = 'turn-it-off';
 
@@ -52,12 +52,12 @@ withDaemon('the screen is kept on, anew after each time that the page was out of
   await allLive(kiosk, ['alpha']);
   const locks = () => kiosk.evaluate(() => window.locks);
   await until('the lock', async () => (await locks()).length === 1);
-  await see(kiosk, true);
+  await hide(kiosk, false);
   assert.equal((await locks()).length, 1, 'one that holds is enough');
   await kiosk.evaluate(() => { window.locks[0].released = true; });
-  await see(kiosk, false);
+  await hide(kiosk, true);
   assert.equal((await locks()).length, 1, 'none where nobody sees it');
-  await see(kiosk, true);
+  await hide(kiosk, false);
   await until('the lock to be taken again', async () => (await locks()).length === 2);
   assert.ok((await locks()).every(({ type }) => type === 'screen'));
 
@@ -157,12 +157,4 @@ function countLoads(page) {
   let count = 0;
   page.on('framenavigated', () => count++);
   return () => count;
-}
-
-/** Chromium's headless pages are never hidden; to the page's scripts this one is, or is not. */
-function see(page, seen) {
-  return page.evaluate((hidden) => {
-    Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, !seen);
 }

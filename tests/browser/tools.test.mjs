@@ -1,7 +1,7 @@
 /** What people do with the wall: menus, keys, zoom, hiding, unattended screens, and browsers without WebRTC. */
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
-import { allLive, CAMERAS, CODEC, Daemon, doubleClick, faultsOf, keepPicture, launchBrowser, MAIN, openPage, savedAs, showsCamera, SUB, tilesOf, until } from './harness.mjs';
+import { allLive, CAMERAS, CODEC, Daemon, doubleClick, faultsOf, hide, keepPicture, launchBrowser, MAIN, openPage, savedAs, showsCamera, SUB, tilesOf, until } from './harness.mjs';
 
 let browser;
 let daemon;
@@ -216,14 +216,6 @@ test('the status page shows cameras, rooms and what lately happened, and follows
   await keepPicture(status, 'status');
   assert.deepEqual(faultsOf(status), []);
 });
-
-/** Chromium's headless pages are never hidden; to the page's scripts this one is. */
-function hide(page, hidden) {
-  return page.evaluate((hidden) => {
-    Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, hidden);
-}
 
 async function choose(wall, camera, item) {
   const tile = wall.locator('.tile', { hasText: `Camera ${camera}` });

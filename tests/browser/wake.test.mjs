@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import test, { after, before } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { allLive, CAMERAS, Daemon, faultsOf, launchBrowser, openPage, showsCamera, tilesOf, until } from './harness.mjs';
+import { allLive, CAMERAS, Daemon, faultsOf, hide, launchBrowser, openPage, showsCamera, tilesOf, until } from './harness.mjs';
 import { followStills, healed, markPage } from './healing.mjs';
 
 /** Longer than the seat is kept (10 s), than a camera sends to somebody silent, and than the socket may be (15 s). */
@@ -54,12 +54,7 @@ withWall('a machine that slept is live again', async (wall) => {
 
 withWall('a hidden tab is sent nothing after a while, asks for nothing, and comes back at once', async (wall) => {
   const stills = followStills(wall);
-  // Headless, a page is never hidden by another; what it hears of that can be made up, what it then does cannot.
-  const hide = (hidden) => wall.evaluate((is) => {
-    Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
-    document.dispatchEvent(new Event('visibilitychange'));
-  }, hidden);
-  await hide(true);
+  await hide(wall, true);
   const begun = Date.now();
   let last = await bytesOf(wall);
   await until('nothing to come any more', async () => {
@@ -72,7 +67,7 @@ withWall('a hidden tab is sent nothing after a while, asks for nothing, and come
   await until('the cameras to close', async () => (await daemon.get('api/cameras')).every(({ state }) => state === 'idle'));
   assert.equal(stills.counts.asked, 0, 'no single pictures for nobody');
   assert.equal(await bytesOf(wall), last, 'still nothing');
-  await hide(false);
+  await hide(wall, false);
   const { gap } = await returned(wall);
   console.log(`all tiles show new pictures ${gap} ms after the tab came back; wished for is ${AT_ONCE}`);
   await healed(wall, 'hidden');
