@@ -1,4 +1,5 @@
-//! What is measured on pages in Chromium with cameras of its own: clicks on a wall, and delays that must not last.
+//! What is measured on pages in Chromium with cameras of its own: clicks on a wall, delays that must not last, and how it
+//! heals.
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,8 @@ use crate::statistics::percentile;
 
 /// Clicks on tiles.
 const CLICKS: usize = 10;
+/// How often daemon, box and tab fail.
+const FAILURES: usize = 5;
 
 /// Milliseconds from a click on a small tile to the first full picture in it.
 pub(crate) fn switch() -> Value {
@@ -40,4 +43,9 @@ pub(crate) fn delay() -> Value {
     let url = format!("http://127.0.0.1:{}/", daemon.port);
     let joined = if network.is_some() { "network" } else { "" };
     browser::run("delay.mjs", &[&url, joined, &daemon.id().to_string()], &daemon)
+}
+
+/// Milliseconds until a wall says that its pictures are not live, and until they are again; and what its page weighs.
+pub(crate) fn heal() -> Value {
+    browser::run_alone("heal.mjs", &[&FAILURES.to_string()])
 }

@@ -42,6 +42,10 @@ const SLATE_PERCENT: f64 = 5.0;
 const SWITCH_MS: f64 = 400.0;
 /// What a level of latency may differ from another: half a frame's time, and a refresh of the screen.
 const LASTING_MS: f64 = 10.0;
+/// From a failure to a wall that says so, and from its end to one that is live.
+const HEAL_MS: (f64, f64) = (2500.0, 5000.0);
+/// The page until its first live tile, with heads of answers.
+const PAGE_KB: f64 = 100.0;
 /// A slope's threads and descriptors are whole numbers, give or take those that come and go.
 const WHOLE: f64 = 0.05;
 
@@ -153,6 +157,36 @@ fn more_rows(figures: &Value) -> Vec<Row> {
             let measured = format!("{:+.1} ms ({before:.1} to {after:.1} ms)", after - before);
             rows.push(Row { name, measured, goal: "10 ms", met: after - before <= LASTING_MS });
         }
+    }
+    rows.extend(page_rows(&figures["heal"]));
+    rows
+}
+
+/// What the wall's page promises.
+fn page_rows(heal: &Value) -> Vec<Row> {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let mut rows = Vec::new();
+    for (failure, name) in [
+        ("killed", "wall: daemon killed, restarted"),
+        ("box", "wall: box stood still"),
+        ("tab", "wall: tab frozen"),
+    ] {
+        let Some(rounds) = heal[failure].as_array() else { continue };
+        // A frozen tab can tell nothing; nor does anybody look at it.
+        let worst = |key: &str| {
+            let times = rounds.iter().filter(|round| round[key].is_number()).map(|round| number(&round[key]));
+            times.reduce(f64::max)
+        };
+        let (told, live) = (worst("told_ms"), worst("live_ms").unwrap_or(f64::NAN));
+        let said = told.map(|told| format!("said {told:.0} ms, ")).unwrap_or_default();
+        let measured = format!("{said}live {live:.0} ms, worst of {}", rounds.len());
+        let met = told.is_none_or(|told| told <= HEAL_MS.0) && live <= HEAL_MS.1;
+        rows.push(Row { name, measured, goal: "said 2500 ms, live 5000 ms", met });
+    }
+    if heal["bytes"].is_number() {
+        let kb = number(&heal["bytes"]) / 1000.0;
+        let measured = format!("{kb:.0} kB");
+        rows.push(Row { name: "page until a live tile", measured, goal: "100 kB", met: kb <= PAGE_KB });
     }
     rows
 }

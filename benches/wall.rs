@@ -2,7 +2,8 @@
 //!
 //! Everything runs on this machine over loopback, so a figure holds for the machine and the load that it is printed
 //! with. Slopes and ratios are of one run. `cargo bench --bench wall -- warm viewers` measures only those parts (all:
-//! idle, viewers, warm, chromium, cold, latency; groups, recovery, slate, switch and delay have daemons of their own). Results: a table, `benches/out/bench.json`, `benches/out/bench.svg`.
+//! idle, viewers, warm, chromium, cold, latency; groups, recovery, slate, switch, delay and heal have daemons of their
+//! own). Results: a table, `benches/out/bench.json`, `benches/out/bench.svg`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used)]
 
@@ -106,6 +107,7 @@ fn measure(wanted: &dyn Fn(&str) -> bool) {
     part("slate", &recovery::slate);
     part("switch", &pages::switch);
     part("delay", &pages::delay);
+    part("heal", &pages::heal);
     machine["load_after"] = machine::load().into();
     show(&machine, &figures);
 }

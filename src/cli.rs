@@ -138,11 +138,16 @@ const CONFIGURATION: u8 = 78;
 /// Told to GStreamer's V4L2 plug-in, which reads it when a device is closed. Without it 1.22 leaks a descriptor of the
 /// device on each normal close (an orphaned buffer pool keeps a reference), so that the camera stays taken.
 const DRAIN: (&str, &str) = ("GST_V4L2_FORCE_DRAIN", "1");
+/// Told to glibc's allocator (mallopt(3)). By default threads spread over eight arenas for each processor, and each
+/// arena keeps the most that it ever needed: encoders come and go here, and what they leave would add up.
+const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 
-/// Starts this program again with [`DRAIN`] in its environment, in place of this process. A process cannot safely
-/// change its own environment.
+/// Starts this program again with [`DRAIN`] and [`ARENAS`] in its environment, in place of this process. A process
+/// cannot safely change its own environment.
 fn set_environment() {
-    if std::env::var_os(DRAIN.0).is_some() {
+    let missing = [DRAIN, ARENAS].into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
@@ -151,9 +156,9 @@ fn set_environment() {
     if let Some(name) = arguments.next() {
         again.arg0(name);
     }
-    // Returns only if it fails; then all works but for the leak.
-    let error = again.args(arguments).env(DRAIN.0, DRAIN.1).exec();
-    warn!("cannot set {} for GStreamer: {error}", DRAIN.0);
+    // Returns only if it fails; then all works but for the leak, and takes more memory.
+    let error = again.args(arguments).envs(missing).exec();
+    warn!("cannot set {} and {}: {error}", DRAIN.0, ARENAS.0);
 }
 
 /// Does what the arguments say.

@@ -34,6 +34,7 @@ use crate::places::Places;
 use crate::proto::room::{Limits, Rooms};
 use crate::server::tls::{Tls, TlsError};
 use crate::server::{self, Access, AccessError, ServerError, Site};
+use crate::status::trials::Trials;
 use crate::status::{Cameras, Uplinks};
 use crate::stills::Stills;
 use crate::template::{TemplateError, Templates};
@@ -184,7 +185,9 @@ async fn serve(
     let cameras = Cameras::new();
     let places = Places::new(settings.limits.sessions, settings.limits.sessions_per_camera);
     let (stop, stopping) = watch::channel(false);
-    let encoders = Arc::new(encoders(templates).sharing(settings.limits.encoding_cpu));
+    let trials = Trials::default();
+    let encoders =
+        Arc::new(encoders(templates).sharing(settings.limits.encoding_cpu).telling(trials.clone()));
     foresee(settings.cameras.iter(), &encoders);
     let (uplinks, stills, controls) = (Uplinks::default(), Stills::default(), Controls::default());
     let (tell_switched_on, mut switched_on) = mpsc::channel(SWITCHED_ON);
@@ -209,6 +212,7 @@ async fn serve(
         access: Arc::clone(&access),
         places,
         uplinks,
+        trials,
         stills,
         controls,
         room_changes: Some(tell_changes),

@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod events;
 pub mod sessions;
+pub mod trials;
 mod uplinks;
 pub mod viewers;
 

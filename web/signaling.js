@@ -154,11 +154,11 @@ export class SignalingChannel extends Emitter {
     socket.onopen = ours(() => this.#onOpen());
     socket.onmessage = ours((/** @type {MessageEvent} */ event) => this.#onMessage(event.data));
     socket.onclose = ours((/** @type {CloseEvent} */ event) => this.#drop(`closed: ${event.reason || event.code}`));
-    this.#timers.open = setTimeout(() => this.#drop('not opened in time'), OPEN_LIMIT);
+    // A server that opens sockets and seats nobody may answer pings for ever.
+    this.#timers.open = setTimeout(() => this.#drop('no seat in time'), OPEN_LIMIT);
   }
 
   #onOpen() {
-    clearTimeout(this.#timers.open);
     this.#timers.ping = setInterval(() => this.#ping(PONG_LIMIT), PING_EVERY);
   }
 
@@ -187,6 +187,7 @@ export class SignalingChannel extends Emitter {
     if (info.key !== undefined) this.#seat.key = info.key;
     this.#seatedAt ||= performance.now();
     this.#refused = false;
+    clearTimeout(this.#timers.open);
     this.#options.onState('open');
     for (const message of this.#outbox.splice(0)) this.send(...message);
   }

@@ -7,6 +7,8 @@ import { addressOf, byId, getJson, setText, token } from './api.js';
 
 /** How often (ms) it is asked anew. */
 const EVERY = 2_000;
+/** What only those are told who may read `/metrics`. */
+const FIGURES = ['uplinks', 'encoders'];
 /** Events shown; more are in the journal. */
 const EVENTS = 50;
 
@@ -21,6 +23,7 @@ const EVENTS = 50;
  *   loss: number | null, round_trip: number | null,
  *   playback: { decoded: number, dropped: number, freezes: number, frozen: number } | null }} Viewer
  * @typedef {{ name: string, camera: string, connected: boolean, dropped: number, ended: Record<string, number> }} Uplink
+ * @typedef {{ encoder: string, codec: string, width: number, height: number, at: number, works: boolean, told: string }} Trial
  * @typedef {{ changes: boolean, admin: boolean, figures: boolean }} Access
  */
 
@@ -125,6 +128,17 @@ function uplinkCells({ name, camera, connected, dropped, ended }) {
     [ends.join(', ') || '–'], [String(dropped)]];
 }
 
+/**
+ * @param {Trial} trial
+ * @returns {Cell[]}
+ */
+function trialCells({ encoder, codec, width, height, at, works, told }) {
+  const found = stateOf(works ? 'live' : 'backoff');
+  found.textContent = works ? 'works' : 'does not work';
+  // The words begin with what the mark says already.
+  return [[encoder], [codec.toUpperCase()], [`${width} × ${height}`], [found, small(told.slice(told.indexOf(': ') + 2))], [clock(at)]];
+}
+
 /** @param {Event} event */
 function eventItem({ name, at, state, reason }) {
   const time = Object.assign(element('time', clock(at)), { dateTime: new Date(at).toISOString() });
@@ -219,9 +233,9 @@ async function control(cameras, rows) {
 let events;
 
 async function update() {
-  const [cameras, viewers, rooms, happened, version, uplinks] = /** @type {any[]} */ (await Promise.all(
-    ['cameras', 'viewers', 'rooms', 'events', 'version', 'uplinks']
-      .map((what) => (what === 'uplinks' && !access.figures ? [] : getJson(`api/${what}`)))));
+  const [cameras, viewers, rooms, happened, version, uplinks, encoders] = /** @type {any[]} */ (await Promise.all(
+    ['cameras', 'viewers', 'rooms', 'events', 'version', ...FIGURES]
+      .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`)))));
   const name = (/** @type {{ name: string }} */ one) => one.name;
   byId('link').hidden = Array.isArray(cameras);
   if (Array.isArray(cameras)) await control(cameras, fill('cameras', rowsOf(cameras, name, cameraCells)));
@@ -233,6 +247,10 @@ async function update() {
   if (Array.isArray(uplinks)) {
     fill('uplinks', rowsOf(uplinks, ({ name, camera }) => `${name} ${camera}`, uplinkCells));
     byId('uplinks-section').hidden = uplinks.length === 0;
+  }
+  if (Array.isArray(encoders)) {
+    fill('encoders', rowsOf(encoders, ({ encoder, codec, width, height }) => `${encoder} ${codec} ${width}x${height}`, trialCells));
+    byId('encoders-section').hidden = encoders.length === 0;
   }
   if (Array.isArray(happened) && JSON.stringify(happened) !== events) {
     events = JSON.stringify(happened);

@@ -397,4 +397,5 @@ const wall = new Wall(room, wanted.get('camera'));
 Object.assign(window, { portald: { gun: wall.gun, tiles: wall.tiles, wall } });
 showRooms(rooms, room);
 offerToPublish(wall, rooms);
-if (wanted.has('kiosk')) import('./kiosk.js').then(({ start }) => start(wall));
+if (wanted.has('kiosk')) (await import('./kiosk.js')).start(wall);
+document.documentElement.dataset.whole = ''; // For whole.js.

@@ -21,6 +21,7 @@ use super::{MediaError, has_element, missing};
 use crate::budget::Draw;
 use crate::config::settings::EncoderChoice;
 use crate::proto::negotiation::Codec;
+use crate::status::trials::{Trial, Trials};
 use crate::template::{Encoder, Setting, Templates};
 
 /// An encoder that failed while it ran is passed over for this long, if there is another.
@@ -52,6 +53,8 @@ pub struct Encoders {
     kept: Option<PathBuf>,
     known: Mutex<Known>,
     admission: Admission,
+    /// Where what is known is shown.
+    told: Trials,
     /// Held during a trial: two at once would slow each other down, and one camera's result serves all.
     trial: Mutex<()>,
 }
@@ -63,11 +66,36 @@ struct Known {
     failed: HashMap<String, Instant>,
 }
 
-/// A verdict and when it was found, in seconds since 1970 (UTC).
+/// A verdict, what it is about, and when it was found, in seconds since 1970 (UTC).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Dated {
     at: u64,
+    encoder: String,
+    codec: String,
+    width: u32,
+    height: u32,
     verdict: Verdict,
+}
+
+impl Dated {
+    fn now(recipe: &Recipe, codec: Codec, verdict: Verdict) -> Self {
+        let Recipe { encoder, width, height, .. } = recipe;
+        let (encoder, codec) = (encoder.clone(), codec.as_str().to_owned());
+        Self { at: seconds_now(), encoder, codec, width: *width, height: *height, verdict }
+    }
+
+    fn told(&self) -> Trial {
+        let Self { at, encoder, codec, width, height, verdict } = self;
+        Trial {
+            encoder: encoder.clone(),
+            codec: codec.clone(),
+            width: *width,
+            height: *height,
+            at: at * 1000,
+            works: verdict.is_good(),
+            told: verdict.in_words(),
+        }
+    }
 }
 
 /// The file's content.
@@ -84,8 +112,15 @@ impl Encoders {
     pub fn new(templates: Arc<Templates>, prover: Prover, kept: Option<PathBuf>) -> Self {
         let verdicts = kept.as_deref().and_then(read_kept).unwrap_or_default();
         let known = Mutex::new(Known { verdicts, failed: HashMap::new() });
-        let admission = Admission::default();
-        Self { templates, prover, kept, known, admission, trial: Mutex::new(()) }
+        let (admission, told) = Default::default();
+        Self { templates, prover, kept, known, admission, told, trial: Mutex::new(()) }
+    }
+
+    /// Shows in `trials` what is known, now and later.
+    #[must_use]
+    pub fn telling(self, trials: Trials) -> Self {
+        trials.set(self.lock().verdicts.values().map(Dated::told).collect());
+        Self { told: trials, ..self }
     }
 
     /// With another share of the CPU, in percent of all cores.
@@ -190,7 +225,7 @@ impl Encoders {
         let verdict = proof::in_child(program, &Job::of(recipe, codec.as_str(), framerate));
         let Recipe { encoder, width, height, .. } = recipe;
         info!(encoder = encoder.as_str(); "encoder {encoder} at {width}x{height}: {}", verdict.in_words());
-        self.remember(key, verdict.clone());
+        self.remember(key, Dated::now(recipe, codec, verdict.clone()));
         verdict
     }
 
@@ -212,7 +247,7 @@ impl Encoders {
 
     fn known(&self, key: &str) -> Option<Verdict> {
         let known = self.lock();
-        let Dated { at, verdict } = known.verdicts.get(key)?;
+        let Dated { at, verdict, .. } = known.verdicts.get(key)?;
         let believed = if verdict.late { LATE_NEWS } else { BAD_NEWS };
         let is_stale = !verdict.is_good() && seconds_now().saturating_sub(*at) > believed;
         (!is_stale).then(|| verdict.clone())
@@ -222,12 +257,13 @@ impl Encoders {
         self.lock().failed.get(&self.key(recipe)).is_some_and(|at| at.elapsed() < PASSED_OVER)
     }
 
-    fn remember(&self, key: String, verdict: Verdict) {
+    fn remember(&self, key: String, found: Dated) {
         let mut known = self.lock();
         if known.verdicts.len() >= MAX_VERDICTS {
             known.verdicts.clear();
         }
-        known.verdicts.insert(key, Dated { at: seconds_now(), verdict });
+        known.verdicts.insert(key, found);
+        self.told.set(known.verdicts.values().map(Dated::told).collect());
         let kept = Kept { system: system(), verdicts: known.verdicts.clone() };
         drop(known);
         if let Some(file) = &self.kept
@@ -384,7 +420,8 @@ mod tests {
             let encoders = encoders(GOOD, None);
             let recipe = choose(&encoders, &EncoderChoice::Auto).unwrap();
             let verdict = Verdict { late, ..Verdict::fault("it was so") };
-            let dated = Dated { at: seconds_now() - age, verdict };
+            let mut dated = Dated::now(&recipe, Codec::H264, verdict);
+            dated.at -= age;
             encoders.lock().verdicts.insert(encoders.key(&recipe), dated);
             assert_eq!(
                 encoders.verdict(&recipe, Codec::H264, (30, 1)).is_good(),
@@ -397,9 +434,18 @@ mod tests {
     #[test]
     fn what_is_known_is_kept_for_this_system_only() {
         let file = env::temp_dir().join(format!("portald-kept-{}", std::process::id())).join(FILE);
-        choose(&encoders(GOOD, Some(&file)), &EncoderChoice::Auto).unwrap();
+        let trials = Trials::default();
+        choose(&encoders(GOOD, Some(&file)).telling(trials.clone()), &EncoderChoice::Auto).unwrap();
+        let told = |trials: &Trials| {
+            let list = trials.list().into_iter();
+            list.map(|one| (one.encoder, one.codec, one.width, one.height, one.works)).collect::<Vec<_>>()
+        };
+        let x264enc = [("x264enc".to_owned(), "h264".to_owned(), 320, 240, true)];
+        assert_eq!(told(&trials), x264enc);
         // A prover that would find it broken is not asked.
-        let again = encoders("echo '{\"fault\":\"asked\"}'", Some(&file));
+        let trials = Trials::default();
+        let again = encoders("echo '{\"fault\":\"asked\"}'", Some(&file)).telling(trials.clone());
+        assert_eq!(told(&trials), x264enc, "what was kept is told, too");
         assert_eq!(choose(&again, &EncoderChoice::Auto).unwrap().encoder, "x264enc");
         for changed in ["\"system\": \"another\"", "nonsense"] {
             let text = fs::read_to_string(&file).unwrap();

@@ -35,6 +35,9 @@ mod faults;
 mod sensors;
 #[cfg(test)]
 mod slow;
+#[cfg(test)]
+#[path = "../../tests/it/undisturbed.rs"]
+mod undisturbed;
 
 /// Long enough for anything that ends well on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -14,9 +14,10 @@ use crate::proto::room::RoomView;
 use crate::status::{CameraStatus, State};
 
 /// The paths answered here.
-pub(super) const PATHS: [&str; 11] = [
+pub(super) const PATHS: [&str; 12] = [
     "/api/access",
     "/api/cameras",
+    "/api/encoders",
     "/api/events",
     "/api/rooms",
     "/api/rtc",
@@ -57,6 +58,8 @@ pub(super) async fn response(path: &str, caller: &Caller, context: &Context) -> 
         }
         "/api/viewers" if !opens_any(caller, context).await => unauthorized(caller, ANY_ROOM),
         "/api/viewers" => overview::viewers(&visible_names(caller, context), context),
+        "/api/encoders" if !caller.sees_figures() => unauthorized(caller, FIGURES),
+        "/api/encoders" => reply_json(StatusCode::OK, &site.trials.list()),
         "/api/uplinks" if !caller.sees_figures() => unauthorized(caller, FIGURES),
         "/api/uplinks" => overview::uplinks(context),
         "/api/access" => overview::access(caller, context),

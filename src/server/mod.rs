@@ -58,6 +58,7 @@ use crate::hub::{Hub, JoinRequest};
 use crate::ice::IceServers;
 use crate::places::Places;
 use crate::proto::room::RoomView;
+use crate::status::trials::Trials;
 use crate::status::{Cameras, Uplinks};
 use crate::stills::Stills;
 
@@ -72,6 +73,8 @@ pub struct Site {
     pub controls: Controls,
     /// The ways of this box's cameras to other servers, for the metrics.
     pub uplinks: Uplinks,
+    /// What is known of the encoders.
+    pub trials: Trials,
     /// Who makes still pictures of them.
     pub stills: Stills,
     /// Where clients open their WebSocket, such as `/portal`.
@@ -99,6 +102,7 @@ impl Site {
             cameras,
             controls: Controls::default(),
             uplinks: Uplinks::default(),
+            trials: Trials::default(),
             stills: Stills::default(),
             path: config::Server::default().path,
             rtc: Arc::default(),

@@ -34,12 +34,13 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) static ASSETS: [Asset; 33] = [
+pub(super) static ASSETS: [Asset; 34] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
     own("/menu.css", CSS, include_str!("../../web/menu.css")),
     own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),
+    own("/whole.js", SCRIPT, include_str!("../../web/whole.js")),
     own("/grid.js", SCRIPT, include_str!("../../web/grid.js")),
     own("/keys.js", SCRIPT, include_str!("../../web/keys.js")),
     own("/layout.js", SCRIPT, include_str!("../../web/layout.js")),

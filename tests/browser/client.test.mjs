@@ -290,6 +290,25 @@ test('a server that does not answer loses the socket, one that does keeps it', (
   assert.equal(socket.closedWith, 4000, 'to come back, and not to leave');
 });
 
+test('a server that opens the socket and seats nobody is left, and tried again', () => {
+  newChannel();
+  const socket = Socket.last;
+  clock.pass(4_000);
+  socket.open();
+  clock.pass(999);
+  assert.equal(socket.closedWith, undefined);
+  clock.pass(1);
+  assert.equal(socket.closedWith, 4000);
+  clock.pass(clock.wait);
+  assert.equal(Socket.all.length, 2);
+  Socket.last.seat({ id: 'me' });
+  for (let i = 1; i <= 2; i++) {
+    clock.pass(5_000);
+    Socket.last.hear({ type: 'pong', pong: i });
+  }
+  assert.equal(Socket.last.closedWith, undefined, 'who has a seat stays');
+});
+
 /** How long the channel waits before each of `times` sockets that all fail. */
 function waits(times, refuse = false) {
   const channel = newChannel();

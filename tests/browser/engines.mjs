@@ -46,14 +46,14 @@ export function launch(more = []) {
 
 /**
  * Whether what Playwright tells as an uncaught error is none. In Firefox it passes on everything that the console has in red:
- * that a server which is away cannot be reached; that a connection failed, which the page then renews by itself (whether it
+ * that a server which is away cannot be reached, or a socket that was being opened was let go; that a connection failed, which the page then renews by itself (whether it
  * does is what the tests look at; see the README on webcams in Firefox); and that the page's policy refused the style,
  * `body {}`, which Playwright itself adds before each screenshot.
  * @param {Error} error
  */
 export function isNoFault({ message }) {
   return ENGINE === 'firefox'
-    && /^Firefox can’t establish a connection|ICE failed|'sha256-YjaKGiklmzC6wjXA513HAMmzus8VE61XCOT\+SmwNZWA='/.test(message);
+    && /^Firefox can’t establish a connection|^The connection to ws:\S+ was interrupted|ICE failed|'sha256-YjaKGiklmzC6wjXA513HAMmzus8VE61XCOT\+SmwNZWA='/.test(message);
 }
 
 /**

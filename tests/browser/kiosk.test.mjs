@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
-import { allLive, artifacts, CAMERAS, cameraTable, Daemon, faultsOf, hide, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
+import { allLive, artifacts, CAMERAS, cameraTable, Daemon, faultsOf, hide, keepPicture, launchBrowser, LIMIT, openPage, until } from './harness.mjs';
 
 const ADMIN = 'turn-it-off';
 
@@ -157,4 +157,25 @@ function countLoads(page) {
   let count = 0;
   page.on('framenavigated', () => count++);
   return () => count;
+}
+
+for (const missing of ['portal.js', 'kiosk.js']) {
+  withDaemon(`a screen that was switched on when the daemon went away, and got no ${missing}, has all of it later`, async (daemon) => {
+    const kiosk = await (await browser.newContext({ viewport: { width: 800, height: 600 } })).newPage();
+    kiosk.setDefaultTimeout(LIMIT);
+    let asked = 0;
+    await kiosk.route(`**/${missing}`, (route) => {
+      asked++;
+      return route.abort();
+    });
+    await kiosk.goto(`${daemon.url}?kiosk`);
+    await until('a second attempt', async () => asked > 1, () => asked);
+    await kiosk.unroute(`**/${missing}`);
+    // Not asked from here: it may be loading itself just now.
+    await kiosk.waitForFunction(() => 'whole' in document.documentElement.dataset && document.documentElement.classList.contains('kiosk'));
+    await allLive(kiosk, ['alpha']);
+    const first = await kiosk.evaluate(() => performance.timeOrigin);
+    await kiosk.waitForTimeout(7_000);
+    assert.equal(await kiosk.evaluate(() => performance.timeOrigin), first, 'a whole page is not loaded again');
+  });
 }

@@ -47,6 +47,10 @@ test('without an admin token the status page reads only, and says who watches wh
   await until('the round trips', async () => (await rows()).every((row) => / ms$/.test(row[6])), rows);
   await until('what the page says', async () => (await rows()).every((row) => /shown, \d+ dropped/.test(row[7])), rows);
   assert.match(await status.locator('#cameras').innerText(), new RegExp(`sub: 480 × 270, .*${CODEC} by \\w+, 1 watch`));
+  const tried = status.locator('#encoders tr', { hasText: `${CODEC}` }).filter({ hasText: '480 × 270' }).filter({ hasText: 'works' });
+  await tried.first().waitFor();
+  const trials = await daemon.get('api/encoders');
+  assert.ok(trials.some(({ codec, width, works, at }) => codec.toUpperCase() === CODEC && width === 480 && works && at <= Date.now()), JSON.stringify(trials));
   await keepPicture(status, 'status-1280');
 
   await wall.close();
@@ -61,6 +65,7 @@ test('with the admin token a camera is switched off and on and given other bit r
   await status.getByRole('cell', { name: 'Camera alpha' }).waitFor();
   assert.equal(await status.locator('button, input').count(), 0, 'who is not logged in reads only');
   assert.ok(await status.getByRole('link', { name: 'Metrics' }).isHidden(), 'which are the admin’s then');
+  assert.ok(await status.getByText('Encoders tried out').isHidden(), 'and so is what concerns the whole box');
   await status.getByRole('link', { name: 'Log in to change' }).click();
   await status.getByLabel('Password or token').fill(ADMIN);
   await status.getByLabel('Password or token').press('Enter');
@@ -69,6 +74,7 @@ test('with the admin token a camera is switched off and on and given other bit r
   await off.waitFor();
   assert.equal(await status.locator('.controls').count(), CAMERAS.length);
   assert.ok(await status.getByRole('link', { name: 'Metrics' }).isVisible());
+  await status.getByText('Encoders tried out').waitFor();
 
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);

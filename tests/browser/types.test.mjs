@@ -24,7 +24,7 @@ function compile(project) {
 test('the scripts and a program built on the client module compile, strictly', () => {
   const { faults, files } = compile(PROJECT);
   assert.deepEqual(faults, []);
-  for (const file of ['web/client.js', 'web/client.d.ts', 'web/wall.js', 'web/status.js', 'web/kiosk.js', 'types/consumer.ts']) {
+  for (const file of ['web/client.js', 'web/client.d.ts', 'web/wall.js', 'web/status.js', 'web/kiosk.js', 'web/whole.js', 'types/consumer.ts']) {
     assert.ok(files.some((one) => one.endsWith(file)), `${file} was looked at`);
   }
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import test, { after, before } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { allLive, CAMERAS, Daemon, faultsOf, hide, launchBrowser, openPage, showsCamera, tilesOf, until } from './harness.mjs';
+import { allLive, CAMERAS, Daemon, ENGINE, faultsOf, hide, launchBrowser, openPage, showsCamera, tilesOf, until } from './harness.mjs';
 import { followStills, healed, markPage } from './healing.mjs';
 
 /** Longer than the seat is kept (10 s), than a camera sends to somebody silent, and than the socket may be (15 s). */
@@ -32,7 +32,8 @@ function withWall(name, body) {
   });
 }
 
-withWall('a tab that was frozen is live again', async (wall) => {
+// Only Chromium can be told to freeze a tab.
+if (ENGINE === 'chromium') withWall('a tab that was frozen is live again', async (wall) => {
   const cdp = await wall.context().newCDPSession(wall);
   await cdp.send('Page.setWebLifecycleState', { state: 'frozen' });
   await sleep(ASLEEP);

@@ -82,7 +82,7 @@ in_root() {
         mount -t proc proc "$root/proc"
         mount --bind -o ro /sys "$root/sys"
         mount --bind /dev "$root/dev"
-        exec env -i HOME=/tmp XDG_CACHE_HOME=/tmp GST_REGISTRY_FORK=no GST_V4L2_FORCE_DRAIN=1 LD_LIBRARY_PATH="$libraries" \
+        exec env -i HOME=/tmp XDG_CACHE_HOME=/tmp GST_REGISTRY_FORK=no GST_V4L2_FORCE_DRAIN=1 MALLOC_ARENA_MAX=2 LD_LIBRARY_PATH="$libraries" \
             "$(command -v chroot)" "$root" /qemu /usr/bin/portald "$@"
     ' bash "$root" "$@" 2>&1
 }

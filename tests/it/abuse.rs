@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Error as WsError;
 use crate::access::{Secret, exchange_with, upgrade};
 use crate::daemon::{Daemon, LIMIT};
 use crate::site::{Client, Response};
+use crate::undisturbed::undisturbed;
 use crate::viewer::{Conduct, Viewer};
 
 const CAMERA: &str = r#"
@@ -30,6 +31,10 @@ const ROUNDS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watching_viewer_loses_no_frame_by_what_is_refused() {
+    undisturbed(nothing_refused_costs_a_frame).await;
+}
+
+async fn nothing_refused_costs_a_frame() {
     gst::init().unwrap();
     let attic = Secret::new("attic-token");
     let daemon = Daemon::start(&format!(

@@ -36,7 +36,7 @@ type Row = (&'static str, &'static str, &'static str, &'static str, &'static str
 /// Requests that are answered at once. The outcome is the status, then the error's code, or `login` for the login page;
 /// of a WebSocket, `in` when it got a seat, or the error's code and the code that it was closed with.
 #[rustfmt::skip]
-const ROWS: [Row; 96] = [
+const ROWS: [Row; 99] = [
     // Addresses: the LAN, what is listed besides, and nobody else. A proxy speaks for others, nobody else does.
     ("127.0.0.1", "", "", "", "GET /healthz", "200"),
     ("::1", "", "", "", "GET /healthz", "200"),
@@ -112,6 +112,9 @@ const ROWS: [Row; 96] = [
     ("192.168.1.7", "", "", "", "GET /metrics", "401 unauthorized"),
     ("192.168.1.7", "", "", "", "GET /metrics?token=attic-token", "401 unauthorized"),
     ("192.168.1.7", "", "", "authorization: Bearer sesame", "GET /metrics", "200"),
+    ("192.168.1.7", "", "", "", "GET /api/uplinks", "401 unauthorized"),
+    ("192.168.1.7", "", "", "", "GET /api/encoders?token=attic-token", "401 unauthorized"),
+    ("192.168.1.7", "", "", "authorization: Bearer sesame", "GET /api/encoders", "200"),
     ("192.168.1.7", "", "", "", "GET /readyz", "200"),
     ("192.168.1.7", "", "", "", "WS room=home", "unauthorized 1008"),
     ("192.168.1.7", "", "", "", "WS room=nowhere", "unauthorized 1008"),

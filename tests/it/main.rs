@@ -1,7 +1,7 @@
 //! Tests of portald as its users meet it.
 
 // clippy.toml allows it in `#[test]` functions only; helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 #[cfg(feature = "media")]
 mod abuse;
@@ -49,6 +49,8 @@ mod tls;
 mod supervision;
 #[cfg(feature = "media")]
 mod turn;
+#[cfg(feature = "media")]
+mod undisturbed;
 #[cfg(feature = "media")]
 mod uplink;
 #[cfg(feature = "media")]

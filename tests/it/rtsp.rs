@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use super::daemon::{Daemon, LIMIT};
+use super::undisturbed::undisturbed;
 use super::viewer::{Conduct, Viewer};
 
 /// No text that anyone can read may hold it. The `@` and the `%` must be escaped in the URL.
@@ -130,6 +131,10 @@ fn straight_from(server: &RtspServer, path: &str) -> (gst::Pipeline, gst_app::Ap
 
 #[tokio::test(flavor = "multi_thread")]
 async fn h264_is_passed_on_as_it_is_and_the_rest_is_made_while_somebody_wants_it() {
+    undisturbed(passed_on_as_it_is).await;
+}
+
+async fn passed_on_as_it_is() {
     gst::init().unwrap();
     let server = RtspServer::start(&[("live", h264("main", 30, LIVE))], None);
     let mut daemon = Daemon::start(&server.camera("net", "live", "")).await;

@@ -1,6 +1,7 @@
 //! Every fault while viewers are connected who decode what comes: of the camera that fails one keeps its connection and
 //! sees the slate and then pictures, of another camera one loses no picture.
 
+use super::super::undisturbed::undisturbed;
 use super::viewer::{Conduct, Viewer};
 use super::*;
 
@@ -55,6 +56,10 @@ impl Fault {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn through_every_fault_a_viewer_keeps_its_connection_and_another_cameras_loses_no_picture() {
+    undisturbed(every_fault_in_turn).await;
+}
+
+async fn every_fault_in_turn() {
     let rig = Rig::with(FAULTY, EncoderChoice::Named("fake".into()), &[templates()]).await;
     ENCODER.store(GOOD, Ordering::SeqCst);
     let other = steady(&rig);
@@ -119,6 +124,10 @@ async fn assert_no_picture_lost(rig: &Rig, bystander: &Viewer) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_makes_no_key_frames_keeps_nobody_waiting() {
+    undisturbed(no_key_frames).await;
+}
+
+async fn no_key_frames() {
     let rig = Rig::with("deaf-watched", EncoderChoice::Named("fake".into()), &[templates()]).await;
     ENCODER.store(DEAF, Ordering::SeqCst);
     let other = steady(&rig);
