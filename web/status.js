@@ -101,13 +101,13 @@ function viewerRows(viewers, now) {
     const then = before.get(key);
     const seconds = then && (now - then.at) / 1000;
     // A number comes again with another viewer, who begins at 0.
-    const rate = (/** @type {number} */ more, /** @type {string} */ unit) => (seconds && more >= 0 ? `${Math.round(more / seconds)} ${unit}` : '–');
+    const rate = (/** @type {number} */ more, /** @type {string} */ unit) => (seconds && more >= 0 ? `${Math.round(more / seconds)}\u00a0${unit}` : '–');
     const { playback, loss, round_trip: trip } = one;
     const page = playback
-      ? `${playback.decoded} shown, ${playback.dropped} dropped; stood still ${playback.freezes} times, ${playback.frozen.toFixed(1)} s` : '–';
+      ? `${playback.decoded} shown, ${playback.dropped} dropped; stood still ${playback.freezes} times, ${playback.frozen.toFixed(1)}\u00a0s` : '–';
     return [key, [[one.name], [String(one.viewer)], [`${one.rendition}, ${one.codec}`],
       [rate(frames - (then?.frames ?? 0), 'pictures/s')], [rate(((bytes - (then?.bytes ?? 0)) * 8) / 1000, 'kbit/s')],
-      [loss === null ? '–' : `${(100 * loss).toFixed(1)} %`], [trip === null ? '–' : `${trip.toFixed(1)} ms`], [page]]];
+      [loss === null ? '–' : `${(100 * loss).toFixed(1)}\u00a0%`], [trip === null ? '–' : `${trip.toFixed(1)}\u00a0ms`], [page]]];
   }));
 }
 
@@ -129,14 +129,36 @@ function uplinkCells({ name, camera, connected, dropped, ended }) {
 }
 
 /**
- * @param {Trial} trial
+ * @param {Trial[]} trials of one encoder, the largest size first
  * @returns {Cell[]}
  */
-function trialCells({ encoder, codec, width, height, at, works, told }) {
-  const found = stateOf(works ? 'live' : 'backoff');
-  found.textContent = works ? 'works' : 'does not work';
+function trialCells(trials) {
+  const [{ encoder, codec }] = trials;
+  const [good, bad] = [trials.filter(({ works }) => works), trials.filter(({ works }) => !works)];
+  const size = (/** @type {Trial} */ { width, height }) => `${width}\u00a0×\u00a0${height}`;
   // The words begin with what the mark says already.
-  return [[encoder], [codec.toUpperCase()], [`${width} × ${height}`], [found, small(told.slice(told.indexOf(': ') + 2))], [clock(at)]];
+  const why = (/** @type {Trial} */ { told }) => told.slice(told.indexOf(': ') + 2);
+  /** @type {Cell} */
+  const found = [];
+  const mark = (/** @type {string} */ state, /** @type {string} */ text) => found.push(Object.assign(stateOf(state), { textContent: text }));
+  if (good.length > 0) {
+    mark('live', 'works');
+    found.push(small(`at ${good.map(size).join(', ')}`), small(`${size(good[0])}: ${why(good[0])}`));
+  }
+  if (bad.length > 0) mark('backoff', 'does not work');
+  found.push(...bad.map((one) => small(`${size(one)}: ${why(one)}`)));
+  return [[encoder], [codec.toUpperCase()], found, [clock(Math.max(...trials.map(({ at }) => at)))]];
+}
+
+/** @param {Trial[]} trials */
+function byEncoder(trials) {
+  /** @type {Map<string, Trial[]>} */
+  const all = new Map();
+  for (const trial of trials) {
+    const key = `${trial.encoder} ${trial.codec}`;
+    all.set(key, [...all.get(key) ?? [], trial]);
+  }
+  return [...all].map(([key, of]) => ({ key, of }));
 }
 
 /** @param {Event} event */
@@ -249,7 +271,7 @@ async function update() {
     byId('uplinks-section').hidden = uplinks.length === 0;
   }
   if (Array.isArray(encoders)) {
-    fill('encoders', rowsOf(encoders, ({ encoder, codec, width, height }) => `${encoder} ${codec} ${width}x${height}`, trialCells));
+    fill('encoders', rowsOf(byEncoder(encoders), ({ key }) => key, ({ of }) => trialCells(of)));
     byId('encoders-section').hidden = encoders.length === 0;
   }
   if (Array.isArray(happened) && JSON.stringify(happened) !== events) {
