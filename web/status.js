@@ -253,11 +253,16 @@ async function control(cameras, rows) {
 
 /** @type {string | undefined} */
 let events;
+/** How often it was asked, and which of the answers is shown: one that is late must not undo a newer one. */
+let [asked, shown] = [0, 0];
 
 async function update() {
+  const number = ++asked;
   const [cameras, viewers, rooms, happened, version, uplinks, encoders] = /** @type {any[]} */ (await Promise.all(
     ['cameras', 'viewers', 'rooms', 'events', 'version', ...FIGURES]
       .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`)))));
+  if (number < shown) return;
+  shown = number;
   const name = (/** @type {{ name: string }} */ one) => one.name;
   byId('link').hidden = Array.isArray(cameras);
   if (Array.isArray(cameras)) await control(cameras, fill('cameras', rowsOf(cameras, name, cameraCells)));
