@@ -6,7 +6,8 @@ import { after, before, test } from 'node:test';
 import { GSTREAMER, guest, logs, tryGuest, until } from './guest.mjs';
 import { cameraOf, cameraTable, launchBrowser, observe, openWall, PATIENCE, serve, showing, stopServing, suffer } from './wall.mjs';
 
-const FEED = `${GSTREAMER}; systemd-run -q --collect --unit=feed --setenv=ORC_CODE --setenv=GST_REGISTRY \
+// The camera is opened anew every 2 s, and the loopback refuses who feeds it while it is open: then that tries again.
+const FEED = `${GSTREAMER}; systemd-run -q --collect --unit=feed -p Restart=on-failure -p RestartSec=2 --setenv=ORC_CODE --setenv=GST_REGISTRY \
   gst-launch-1.0 v4l2src device=/dev/video0 ! video/x-raw,format=I420,width=640,height=360,framerate=5/1 \
   ! x264enc tune=zerolatency speed-preset=ultrafast bitrate=500 key-int-max=10 ! video/x-h264,profile=constrained-baseline \
   ! h264parse config-interval=-1 ! video/x-h264,stream-format=byte-stream,alignment=au ! v4l2sink device=/dev/video9 sync=false`;
