@@ -4,6 +4,7 @@
  * one was; and the bytes of the page until its first live tile. Usage: `PORTALD_BIN=FILE node heal.mjs ROUNDS`.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { allLive, CAMERAS, Daemon } from '../tests/browser/harness.mjs';
 import { withBrowser } from './browser.mjs';
 
 /** How long box and tab stand still (ms). */
@@ -11,8 +12,6 @@ const STILL = 10_000;
 /** New pictures of each tile that make it live: one that was under way may be shown late. */
 const PICTURES = 5;
 
-// Only the last line is the result.
-const { allLive, CAMERAS, Daemon } = await import('../tests/browser/harness.mjs');
 const rounds = Number(process.argv[2]);
 const daemon = await Daemon.start();
 

@@ -164,7 +164,6 @@ fn more_rows(figures: &Value) -> Vec<Row> {
 
 /// What the wall's page promises.
 fn page_rows(heal: &Value) -> Vec<Row> {
-    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let mut rows = Vec::new();
     for (failure, name) in [
         ("killed", "wall: daemon killed, restarted"),
@@ -173,18 +172,15 @@ fn page_rows(heal: &Value) -> Vec<Row> {
     ] {
         let Some(rounds) = heal[failure].as_array() else { continue };
         // A frozen tab can tell nothing; nor does anybody look at it.
-        let worst = |key: &str| {
-            let times = rounds.iter().filter(|round| round[key].is_number()).map(|round| number(&round[key]));
-            times.reduce(f64::max)
-        };
+        let worst = |key: &str| rounds.iter().filter_map(|round| round[key].as_f64()).reduce(f64::max);
         let (told, live) = (worst("told_ms"), worst("live_ms").unwrap_or(f64::NAN));
         let said = told.map(|told| format!("said {told:.0} ms, ")).unwrap_or_default();
         let measured = format!("{said}live {live:.0} ms, worst of {}", rounds.len());
         let met = told.is_none_or(|told| told <= HEAL_MS.0) && live <= HEAL_MS.1;
         rows.push(Row { name, measured, goal: "said 2500 ms, live 5000 ms", met });
     }
-    if heal["bytes"].is_number() {
-        let kb = number(&heal["bytes"]) / 1000.0;
+    if let Some(bytes) = heal["bytes"].as_f64() {
+        let kb = bytes / 1000.0;
         let measured = format!("{kb:.0} kB");
         rows.push(Row { name: "page until a live tile", measured, goal: "100 kB", met: kb <= PAGE_KB });
     }

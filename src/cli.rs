@@ -145,8 +145,8 @@ const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 /// Starts this program again with [`DRAIN`] and [`ARENAS`] in its environment, in place of this process. A process
 /// cannot safely change its own environment.
 fn set_environment() {
-    let missing = [DRAIN, ARENAS].into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
-    let missing: Vec<_> = missing.collect();
+    let mut missing = vec![DRAIN, ARENAS];
+    missing.retain(|(name, _)| std::env::var_os(name).is_none());
     if missing.is_empty() {
         return;
     }

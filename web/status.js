@@ -43,9 +43,12 @@ function small(text) {
   return element('small', text);
 }
 
-/** @param {string} state */
-function stateOf(state) {
-  const made = element('span', state);
+/**
+ * @param {string} state
+ * @param {string} [text] what it is called here
+ */
+function stateOf(state, text = state) {
+  const made = element('span', text);
   made.className = 'state';
   made.dataset.state = state;
   return made;
@@ -122,8 +125,7 @@ function keyOf({ name, viewer }) {
  */
 function uplinkCells({ name, camera, connected, dropped, ended }) {
   const ends = Object.entries(ended).filter(([, count]) => count > 0).map(([why, count]) => `${why} ${count}`);
-  const state = stateOf(connected ? 'live' : 'backoff');
-  state.textContent = connected ? 'connected' : 'not connected';
+  const state = connected ? stateOf('live', 'connected') : stateOf('backoff', 'not connected');
   return [[name], [camera], [state],
     [ends.join(', ') || '–'], [String(dropped)]];
 }
@@ -140,25 +142,26 @@ function trialCells(trials) {
   const why = (/** @type {Trial} */ { told }) => told.slice(told.indexOf(': ') + 2);
   /** @type {Cell} */
   const found = [];
-  const mark = (/** @type {string} */ state, /** @type {string} */ text) => found.push(Object.assign(stateOf(state), { textContent: text }));
   if (good.length > 0) {
-    mark('live', 'works');
-    found.push(small(`at ${good.map(size).join(', ')}`), small(`${size(good[0])}: ${why(good[0])}`));
+    found.push(stateOf('live', 'works'), small(`at ${good.map(size).join(', ')}`), small(`${size(good[0])}: ${why(good[0])}`));
   }
-  if (bad.length > 0) mark('backoff', 'does not work');
+  if (bad.length > 0) found.push(stateOf('backoff', 'does not work'));
   found.push(...bad.map((one) => small(`${size(one)}: ${why(one)}`)));
   return [[encoder], [codec.toUpperCase()], found, [clock(Math.max(...trials.map(({ at }) => at)))]];
 }
 
-/** @param {Trial[]} trials */
-function byEncoder(trials) {
+/**
+ * @param {Trial[]} trials
+ * @returns {Map<string, Cell[]>} by encoder
+ */
+function trialRows(trials) {
   /** @type {Map<string, Trial[]>} */
   const all = new Map();
   for (const trial of trials) {
     const key = `${trial.encoder} ${trial.codec}`;
     all.set(key, [...all.get(key) ?? [], trial]);
   }
-  return [...all].map(([key, of]) => ({ key, of }));
+  return new Map([...all].map(([key, of]) => [key, trialCells(of)]));
 }
 
 /** @param {Event} event */
@@ -276,7 +279,7 @@ async function update() {
     byId('uplinks-section').hidden = uplinks.length === 0;
   }
   if (Array.isArray(encoders)) {
-    fill('encoders', rowsOf(byEncoder(encoders), ({ key }) => key, ({ of }) => trialCells(of)));
+    fill('encoders', trialRows(encoders));
     byId('encoders-section').hidden = encoders.length === 0;
   }
   if (Array.isArray(happened) && JSON.stringify(happened) !== events) {
