@@ -14,6 +14,7 @@ const run = promisify(execFile);
 
 /** User, network, mount and process namespaces of our own; the first process in them takes all others with it. */
 const UNSHARE = ['--user', '--map-root-user', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const HOME = path.dirname(fileURLToPath(import.meta.url));
 const environment = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
 
 /** Why this machine makes no such namespaces; '' where it does. */
@@ -32,8 +33,7 @@ export async function whyNot() {
  * @returns {Promise<number>} its exit code
  */
 export async function runInside(file) {
-  const script = path.join(path.dirname(fileURLToPath(import.meta.url)), file);
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...UNSHARE, process.execPath, script], { env: environment, stdio: 'inherit' });
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...UNSHARE, process.execPath, path.join(HOME, file)], { env: environment, stdio: 'inherit' });
   const [code] = await once(child, 'exit');
   return code ?? 1;
 }
@@ -107,8 +107,18 @@ export class Machine {
    * @param {string} program
    */
   wrapper(directory, program) {
+    return this.#script(directory, program, `nsenter -t ${this.process.pid} --net -- '${program}'`);
+  }
+
+  /** The same for a Firefox, which is driven over TCP from out here. @param {string} directory @param {string} program */
+  drivenFirefox(directory, program) {
+    return this.#script(directory, program, `'${process.execPath}' '${path.join(HOME, 'driven.mjs')}' ${this.process.pid} '${program}'`);
+  }
+
+  /** @param {string} directory @param {string} program @param {string} command */
+  #script(directory, program, command) {
     const file = path.join(directory, `${this.name}-${path.basename(program)}`);
-    writeFileSync(file, `#!/bin/sh\nexec nsenter -t ${this.process.pid} --net -- '${program}' "$@"\n`);
+    writeFileSync(file, `#!/bin/sh\nexec ${command} "$@"\n`);
     chmodSync(file, 0o755);
     return file;
   }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   allLive, artifacts, CAMERAS, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, showsCamera, tilesOf, until,
 } from './harness.mjs';
+import { ENGINE } from './engines.mjs';
 import { allowUdp, blockUdp, Machine, route } from './netns.mjs';
 import { followStills, healed, markPage, showStills } from './healing.mjs';
 
@@ -26,7 +27,8 @@ before(async () => {
   await box.move(PAGE, 'page0');
   desk = await Machine.start('desk', DESK);
   process.env.PORTALD_BIN = box.wrapper(artifacts, process.env.PORTALD_BIN);
-  process.env.CHROMIUM = desk.wrapper(artifacts, process.env.CHROMIUM ?? '/usr/bin/chromium');
+  if (ENGINE === 'firefox') process.env.FIREFOX = desk.drivenFirefox(artifacts, process.env.FIREFOX ?? '/usr/bin/firefox-esr');
+  else process.env.CHROMIUM = desk.wrapper(artifacts, process.env.CHROMIUM ?? '/usr/bin/chromium');
   browser = await launchBrowser();
   // Pictures take the one cable, page and signalling the other.
   daemon = await Daemon.start(`[ice]\nskip_interfaces = ["page0"]\n${TABLES}`, { host: `10.9.${PAGE}.2` });

@@ -18,7 +18,6 @@ const CHROMIUM_ALONE = {
   'latency.test.mjs': 'Firefox tells no page when a picture was taken (captureTimestamp), and the wall then tells no latency',
   'look.test.mjs': 'what is looked at is the layout, in one browser; the other tests keep pictures of the other',
   'module.test.mjs': 'what a page leaves behind is counted after a collection of garbage that only Chromium makes when asked',
-  'net.test.mjs': 'Firefox is driven over TCP, which does not reach into the network namespace that a desk is there',
   'pure.test.mjs': 'it needs no browser',
   'soak.test.mjs': 'it needs no browser',
   'status.test.mjs': 'what admins do there was tried in one; tools.test.mjs looks at the page in both',

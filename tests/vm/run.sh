@@ -56,13 +56,14 @@ check_host() {
 # From here on as the first process of the namespaces.
 inside() {
     mkdir -p "$logs"
-    rm -rf "$logs"/{share,*.log,*.png}
+    rm -rf "$logs"/{share,*.log,*.png,tests.txt}
     make_network
     make_share
     boot
     if [[ $# -eq 0 ]]; then
         # One after the other: there is one machine.
-        set -- node --test --test-concurrency=1 --test-reporter=spec "$here"/*.test.mjs
+        set -- node --test --test-concurrency=1 --test-reporter=spec --test-reporter-destination=stdout \
+            --test-reporter=spec --test-reporter-destination="$logs/tests.txt" "$here"/*.test.mjs
     fi
     export PORTALD_VM_SHARE=$share PORTALD_VM_PID=$qemu PORTALD_VM_LOGS=$logs PORTALD_VM_URL=http://192.168.213.2:8080/
     # Not exec: the first process must outlive the test to reap what it leaves.
@@ -73,6 +74,8 @@ inside() {
         for log in "$logs"/*.portald.log; do
             [[ ! -e $log ]] || { say "the daemon's last words in $(basename "$log" .portald.log):"; tail -40 "$log" >&2; }
         done
+        # What failed comes last, where it is looked for.
+        [[ ! -e $logs/tests.txt ]] || sed -n '/failing tests:/,$p' "$logs/tests.txt" >&2
         say "failed; the machine's console, the daemon's whole journals and pictures of the page are in $logs"
     fi
     return $status

@@ -4,15 +4,20 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { GSTREAMER, guest, logs, tryGuest, until } from './guest.mjs';
-import { cameraOf, cameraTable, launchBrowser, observe, openWall, PATIENCE, restartsOf, seen, serve, showing, stopServing, suffer } from './wall.mjs';
+import { cameraOf, cameraTable, faultsOf, launchBrowser, observe, openWall, PATIENCE, seen, serve, showing, stopServing, suffer } from './wall.mjs';
 
 /** Each is opened, watched and gone. */
 const ROUNDS = 20;
 /** udev's name of it, from what it says of itself. */
 const BY_ID = '/dev/v4l/by-id/usb-portald_Test_camera_A1-video-index0';
 const VIVID = 'modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x00 && udevadm settle';
-const plug = (format) => `systemd-run -q --collect --unit=usbcam --service-type=exec /share/usbcam ${format} 320 180 5 A1 /tmp/${format}`;
 const UNPLUG = 'systemctl kill --signal=KILL usbcam';
+// Where the emulated processor is too slow to answer in the driver's time, that gives the camera up for good; what people do then helps.
+const plug = (format) => `for attempt in 1 2 3; do
+    systemd-run -q --collect --unit=usbcam --service-type=exec /share/usbcam ${format} 320 180 5 A1 /tmp/${format}
+    for wait in {1..50}; do [ -e ${BY_ID} ] && exit 0; sleep 0.3; done
+    ${UNPLUG}; while systemctl -q is-active usbcam; do sleep 0.3; done
+  done; exit 1`;
 
 let browser;
 let page;
@@ -26,8 +31,7 @@ before(async () => {
     gst-launch-1.0 -q v4l2src num-buffers=15 ! video/x-raw,format=YUY2,width=320,height=180,framerate=10/1 ! tee name=both \
       both. ! queue ! multifilesink location=/tmp/yuyv/%02d  both. ! queue ! jpegenc ! multifilesink location=/tmp/mjpeg/%02d
     v4l2-ctl -c horizontal_flip=0`, PATIENCE);
-  await guest(plug('yuyv'));
-  await until('udev to name the camera', async () => (await tryGuest(`test -e ${BY_ID}`)).code === 0, PATIENCE);
+  await guest(plug('yuyv'), PATIENCE);
 });
 
 after(async () => {
@@ -62,13 +66,15 @@ test(`pulled out and plugged in ${ROUNDS} times while watched: always back on th
   }
   const worst = (part) => Math.max(...took.map((one) => one[part] ?? 0)).toFixed(0);
   console.log(`${ROUNDS} rounds: slate after ${worst('slate')} ms at worst, live ${worst('live')} ms after plugging in at worst`);
-  assert.deepEqual(Object.keys(await restartsOf('usb')), ['unplugged']);
-  assert.deepEqual(await restartsOf('vivid'), {});
-  // What is being closed is closed some time later.
+  assert.deepEqual(Object.keys(await faultsOf('usb')), ['unplugged']);
+  assert.deepEqual(await faultsOf('vivid'), {});
+  // What is being closed is closed some time later, and the threads of a pool come and go: what each round leaves behind would be more.
+  const some = ROUNDS / 4;
   let now;
   await until('threads and descriptors to be as before', async () => {
     now = await held();
-    return now.descriptors <= before.descriptors && now.threads <= before.threads ? true : Promise.reject(new Error(JSON.stringify({ before, now })));
+    return ['descriptors', 'threads'].every((what) => now[what] < before[what] + some)
+      ? true : Promise.reject(new Error(JSON.stringify({ before, now })));
   }, PATIENCE);
   console.log(`the daemon has ${now.descriptors} descriptors and ${now.threads} threads; before: ${before.descriptors}, ${before.threads}`);
 });
@@ -83,9 +89,9 @@ test('plugged in again in another order, each camera has another number and is i
   // The driver's numbers go by who comes first.
   const [first, second] = before[0] < before[1] ? [VIVID, plug('yuyv')] : [plug('yuyv'), VIVID];
   await until('the driver to be free', async () => (await tryGuest('rmmod vivid')).code === 0, PATIENCE);
-  await guest(first);
+  await guest(first, PATIENCE);
   await until('the first to have its number', async () => Number((await guest('ls /dev/video* | wc -l')).trim()) > 0, PATIENCE);
-  await guest(second);
+  await guest(second, PATIENCE);
   await showing(page, 'usb', 'mirrored');
   await showing(page, 'vivid', 'bars');
   const after = await numbers();

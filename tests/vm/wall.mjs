@@ -160,8 +160,8 @@ export async function suffer(page, what, { camera, kind = 'bars', other, inflict
   return { ...took, reason };
 }
 
-/** A camera's restarts that another camera's fault could have to do with. */
-async function faultsOf(name) {
+/** A camera's restarts, by kind of fault, but those that a busy machine causes by itself. */
+export async function faultsOf(name) {
   return Object.fromEntries(Object.entries(await restartsOf(name)).filter(([kind]) => !OF_LOAD.includes(kind)));
 }
 
