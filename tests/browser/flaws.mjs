@@ -1,4 +1,5 @@
 /** What is wrong with how a page looks, in words: by structure and computed style, never by pixels. */
+import { ENGINE } from './engines.mjs';
 
 /** The smallest text (CSS pixels) that can be read on a phone, and on a screen as high as a large television. */
 const SMALLEST_TEXT = [[0, 11], [2_000, 18]];
@@ -23,14 +24,14 @@ export function flawsOf(page) {
  * @returns {Promise<string[]>}
  */
 export async function ringFlawsOf(page) {
-  // From here on the browser takes focus for the keyboard's.
-  await page.keyboard.press('Tab');
+  // From here on Chromium takes focus for the keyboard's. Firefox is told, and from the last button would go to its own.
+  if (ENGINE === 'chromium') await page.keyboard.press('Tab');
   return page.evaluate(() => {
     const flaws = [];
     const shown = [...document.querySelectorAll('a[href], button, input, [tabindex="0"]')].filter((one) =>
       one.checkVisibility({ visibilityProperty: true }) && one.type !== 'hidden');
     for (const element of shown) {
-      element.focus({ preventScroll: true });
+      element.focus({ preventScroll: true, focusVisible: true });
       const { outlineStyle, outlineWidth, outlineOffset } = getComputedStyle(element);
       const name = element.ariaLabel || element.textContent.trim() || element.className;
       if (outlineStyle === 'none' || parseFloat(outlineWidth) < 2) flaws.push(`no ring about “${name}”`);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test, { after, before } from 'node:test';
+import { ENGINE } from './engines.mjs';
 import { cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
 import { presentedBy, serve, Tap } from './pages.mjs';
 
@@ -18,7 +19,7 @@ let site;
 before(async () => {
   browser = await launchBrowser(['--js-flags=--expose-gc']);
   // Nobody listens there; what is looked at is who is told of it.
-  daemon = await Daemon.start(`[ice]\nstun = ["stun:127.0.0.1:9"]\n${cameraTable('alpha')}`);
+  daemon = await Daemon.start(`[ice]\nstun = ["stun:127.0.0.1:34789"]\n${cameraTable('alpha')}`);
   site = await serve({
     '/': '<!doctype html><title>Blank</title>',
     '/stock-client.js': STOCK,
@@ -146,20 +147,23 @@ withPages('who closes, or leaves the page, gives up the seat at once', async () 
       assert.equal(await seated(), 1);
       return page;
     };
-    const gone = async (code) => {
+    const gone = async (...codes) => {
       await until('the socket to be closed', async () => tap.codes.length > 0);
-      assert.equal(tap.codes.shift(), code);
+      const code = tap.codes.shift();
+      assert.ok(codes.includes(code), String(code));
       await until('the seat to be free', async () => await seated() === 0);
     };
+    await until('the pages of before to be gone', async () => await seated() === 0);
     const closes = await open();
     await closes.evaluate(() => window.portalGun.close());
     await gone(1000);
     const navigates = await open();
     await navigates.goto('about:blank');
-    await gone(1000);
+    // Firefox closes a page's sockets before the page hears that it goes.
+    await gone(1000, 1001);
     const shuts = await open();
     await shuts.close({ runBeforeUnload: true });
-    await gone(1000);
+    await gone(1000, 1001);
 
     // A page that the browser keeps for the way back, and goes on with.
     const kept = await open();
@@ -192,8 +196,9 @@ withPages(`${GUNS} guns opened and closed leave nothing behind`, async () => {
     await window.gc({ type: 'major', execution: 'async' });
     return window.guns.flatMap((gun, index) => (gun.deref() ? [index] : []));
   });
-  // Chromium (seen in 156) itself holds on to one now and then whose pictures had begun; what is ours would hold all.
-  await until('the guns to be forgotten', async () => (await left()).length <= GUNS / 10, left);
+  // Firefox collects no garbage when asked. Chromium (seen in 156) itself holds on to one now and then whose pictures had begun;
+  // what is ours would hold all.
+  if (ENGINE === 'chromium') await until('the guns to be forgotten', async () => (await left()).length <= GUNS / 10, left);
   await until('the viewers to be gone', async () => (await daemon.viewers()).alpha === 0);
   await until('the room to be empty', async () => (await daemon.get('api/rooms')).every(({ members }) =>
     members.every(({ kind }) => kind === 'camera')));

@@ -16,16 +16,11 @@ import { fileURLToPath } from 'node:url';
 const CHROMIUM_ALONE = {
   'client.test.mjs': 'it needs no browser',
   'latency.test.mjs': 'Firefox tells no page when a picture was taken (captureTimestamp), and the wall then tells no latency',
-  'look.test.mjs': 'what is looked at is the layout, in one browser; the other tests keep pictures of the other',
-  'module.test.mjs': 'what a page leaves behind is counted after a collection of garbage that only Chromium makes when asked',
   'pure.test.mjs': 'it needs no browser',
   'soak.test.mjs': 'it needs no browser',
-  'status.test.mjs': 'what admins do there was tried in one; tools.test.mjs looks at the page in both',
-  'touch.test.mjs': 'fingers are moved by a protocol of Chromium\'s',
+  'touch.test.mjs': 'fingers are moved, and less motion is wished for, by protocols that Firefox does not speak',
   'transfer.test.mjs': 'what went over the wire is counted by a protocol of Chromium\'s',
   'types.test.mjs': 'it needs no browser',
-  'uplink.test.mjs': 'it is about boxes and other servers, not about what a browser does',
-  'without.test.mjs': 'a browser that lacks something is made of one; Firefox lacks H.264 by itself',
 };
 /** So long (ms) a browser may take to end after it was told to. */
 const ENDING = 10_000;
