@@ -41,6 +41,8 @@ export async function getJson(path) {
  */
 export function logIn(room) {
   const here = new URL(location.href);
+  // Nobody is there to log in: login.js looks whether this address opens the wall again.
+  if (wanted.has('kiosk')) sessionStorage.setItem('kiosk', here.href);
   here.searchParams.delete('token');
   const login = new URL('login', location.href);
   if (room) login.searchParams.set('room', room);

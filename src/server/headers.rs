@@ -12,9 +12,9 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      connect-src 'self' ws: wss:; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; \
      frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
 
-/// For the login page: no script at all, and a form that goes nowhere but here.
-pub(super) const LOGIN_POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; frame-ancestors 'self'; \
-     base-uri 'none'; form-action 'self'";
+/// For the login page: a form that goes nowhere but here.
+pub(super) const LOGIN_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; \
+     img-src data:; frame-ancestors 'self'; base-uri 'none'; form-action 'self'";
 
 /// What a page of ours may use: a webcam to show to a mesh room, and the screen. Everything else that browsers know
 /// and ask nobody about, or ask in our name, is off.

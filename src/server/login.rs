@@ -1,4 +1,4 @@
-//! The login page: a plain form, which needs no script.
+//! The login page: a plain form, which works without its script.
 
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;

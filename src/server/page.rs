@@ -34,9 +34,10 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// All of them.
-pub(super) static ASSETS: [Asset; 34] = [
+pub(super) static ASSETS: [Asset; 35] = [
     own("/", HTML, include_str!("../../web/index.html")),
     own("/login.css", CSS, include_str!("../../web/login.css")),
+    own("/login.js", SCRIPT, include_str!("../../web/login.js")),
     own("/wall.css", CSS, include_str!("../../web/wall.css")),
     own("/menu.css", CSS, include_str!("../../web/menu.css")),
     own("/wall.js", SCRIPT, include_str!("../../web/wall.js")),

@@ -105,6 +105,49 @@ withDaemon('a screen without a keyboard has the password in its address', async 
   assert.deepEqual(faultsOf(page), []);
 });
 
+test('screens that nobody looks after come back by themselves when the password is the old one again', async () => {
+  const file = path.join(mkdtempSync(path.join(artifacts, 'secret-')), 'viewer-password');
+  writeFileSync(file, PASSWORD);
+  const daemon = await Daemon.start(`${cameraTable('alpha')}[access]\nviewer_password_file = ${JSON.stringify(file)}\n`);
+  const open = async (address) => {
+    const context = await browser.newContext();
+    await context.addInitScript(() => {
+      const real = window.setInterval;
+      // It is tried every half minute.
+      window.setInterval = (body, ms, ...more) => real(body, ms === 30_000 ? 3_000 : ms, ...more);
+    });
+    const page = await context.newPage();
+    await page.goto(String(address));
+    return page;
+  };
+  try {
+    const withToken = new URL('?kiosk', daemon.url);
+    withToken.searchParams.set('token', PASSWORD);
+    const withCookie = await open(`${daemon.url}?kiosk`);
+    await withCookie.getByLabel('Password or token').fill(PASSWORD);
+    await withCookie.keyboard.press('Enter');
+    const screens = [withCookie, await open(withToken)];
+    for (const screen of screens) await allLive(screen, CAMERA);
+    await daemon.stop();
+    writeFileSync(file, 'another one');
+    await daemon.run();
+    for (const screen of screens) await screen.getByLabel('Password or token').waitFor();
+    // And one that is switched on just now.
+    screens.push(await open(withToken));
+    await screens[2].getByLabel('Password or token').waitFor();
+    // Others wait for somebody who logs in.
+    const desk = await open(daemon.url);
+    writeFileSync(file, PASSWORD);
+    daemon.process.kill('SIGHUP');
+    for (const screen of screens) await allLive(screen, CAMERA);
+    assert.ok(screens.every((screen) => new URL(screen.url()).searchParams.has('kiosk')));
+    assert.equal(await desk.getByLabel('Password or token').count(), 1);
+  } finally {
+    await Promise.all(browser.contexts().map((context) => context.close()));
+    await daemon.stop();
+  }
+});
+
 withDaemon('a page of one’s own gets in with the token, and is told when it does not', async (daemon) => {
   const page = await openPage(browser, `http://localhost:${stranger.address().port}/`);
   const meet = (token) => page.evaluate(async ([server, given]) => {
