@@ -41,8 +41,7 @@ export async function getJson(path) {
  */
 export function logIn(room) {
   const here = new URL(location.href);
-  // Nobody is there to log in: login.js looks whether this address opens the wall again.
-  if (wanted.has('kiosk')) sessionStorage.setItem('kiosk', here.href);
+  if (wanted.has('kiosk')) leaveAddress(here.href);
   here.searchParams.delete('token');
   const login = new URL('login', location.href);
   if (room) login.searchParams.set('room', room);
@@ -50,6 +49,18 @@ export function logIn(room) {
   login.searchParams.set('again', '');
   login.searchParams.set('next', here.pathname + here.search);
   location.replace(login);
+}
+
+/**
+ * For login.js: where nobody is there to log in, it looks whether this address opens the wall again. It may have the token.
+ * @param {string} address
+ */
+function leaveAddress(address) {
+  try {
+    sessionStorage.setItem('kiosk', address);
+  } catch {
+    // Storage is off: then the address without the token is tried.
+  }
 }
 
 /**

@@ -47,6 +47,8 @@ const QUIET = 2_000;
 const OUTBOX = 128;
 /** Longest wait for the server's RTC configuration. On a LAN none is needed, so we do without rather than wait. */
 const RTC_LIMIT = 2_000;
+/** How often (ms) it is asked anew: half as long as a TURN password lasts at least. */
+const RTC_EVERY = 300_000;
 
 /** @typedef {import('./signaling.js').Info} Info */
 /** @typedef {import('./signaling.js').Member} Member */
@@ -93,6 +95,10 @@ export class PortalGun extends Emitter {
   /** Everyone in the room whom we may see, as last told. @type {Member[]} */
   #listed = [];
 
+  /** Where to ask for the RTC configuration; nowhere, where the page has its own. @type {URL | undefined} */
+  #adviser;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #askAgain;
   /** Ends the question for the RTC configuration. */
   #ending = new AbortController();
   /** @type {(member: Member) => boolean} */
@@ -126,8 +132,12 @@ export class PortalGun extends Emitter {
       ...format, onState: (...change) => this.#onState(...change), onWake: () => this.#startOver(),
     });
     this.#route();
-    if (rtc) this.#start(rtc);
-    else adviseRtc(address, this.#ending).then((advice) => this.#start(advice));
+    if (rtc) {
+      this.#start(rtc);
+    } else {
+      this.#adviser = address;
+      this.#takeAdvice();
+    }
   }
 
   /** As the portals library calls {@link portals}. */
@@ -150,6 +160,7 @@ export class PortalGun extends Emitter {
   /** Ends every connection, leaves the room and never comes back. */
   close() {
     this.signaler.close();
+    clearTimeout(this.#askAgain);
     this.#ending.abort();
     for (const id of [...this.portals.keys()]) this.#end(id);
     this.#outbox = [];
@@ -171,6 +182,18 @@ export class PortalGun extends Emitter {
     else task();
   }
 
+  /** Asks the server for its RTC configuration, now and from time to time: passwords of TURN servers end. */
+  async #takeAdvice() {
+    if (!this.#adviser) return;
+    clearTimeout(this.#askAgain);
+    const advice = await adviseRtc(this.#adviser, this.#ending.signal);
+    if (this.#ending.signal.aborted) return;
+    clearTimeout(this.#askAgain);
+    this.#askAgain = setTimeout(() => this.#takeAdvice(), RTC_EVERY);
+    if (this.#early) this.#start(advice ?? {});
+    else if (advice) this.#rtc = advice;
+  }
+
   /** @param {RTCConfiguration} rtc */
   #start(rtc) {
     this.#rtc = rtc;
@@ -187,6 +210,8 @@ export class PortalGun extends Emitter {
     if (state === this.state) return;
     this.state = state;
     this.#isBack ||= state === 'open';
+    // The server may be another than before, and the page may have slept for days.
+    if (state === 'open' && !this.#early) this.#takeAdvice();
     if (why) this.emit('debug', `signalling ${state}: ${why}`);
     this.emit('state', state, why);
   }
@@ -334,10 +359,10 @@ export class PortalGun extends Emitter {
 }
 
 /**
- * The RTC configuration that the server at `portal` advises; `{}` where there is none to be had.
+ * The RTC configuration that the server at `portal` advises; nothing where there is none to be had.
  * @param {URL} portal
- * @param {AbortController} ending
- * @returns {Promise<RTCConfiguration>}
+ * @param {AbortSignal} ending
+ * @returns {Promise<RTCConfiguration | undefined>}
  */
 async function adviseRtc(portal, ending) {
   const server = new URL(portal);
@@ -348,14 +373,18 @@ async function adviseRtc(portal, ending) {
   const token = portal.searchParams.get('token');
   // Not as a header: asking from another origin, the browser would have to ask first whether it may.
   if (token) url.searchParams.set('token', token);
-  const limit = setTimeout(() => ending.abort(), RTC_LIMIT);
+  const question = new AbortController();
+  const giveUp = () => question.abort();
+  ending.addEventListener('abort', giveUp);
+  const limit = setTimeout(giveUp, RTC_LIMIT);
   try {
-    const response = await fetch(url, { signal: ending.signal, cache: 'no-store' });
-    const advice = response.ok ? await response.json() : {};
-    return advice && typeof advice === 'object' ? advice : {};
+    const response = await fetch(url, { signal: question.signal, cache: 'no-store' });
+    const advice = response.ok ? await response.json() : undefined;
+    return advice && typeof advice === 'object' ? advice : undefined;
   } catch {
-    return {};
+    return undefined;
   } finally {
     clearTimeout(limit);
+    ending.removeEventListener('abort', giveUp);
   }
 }

@@ -43,5 +43,5 @@ export function place(grid, tiles) {
     const there = grid.children[index];
     if (there !== tile.element) grid.insertBefore(tile.element, there ?? null);
   });
-  for (const tile of tiles) tile.watchAnew();
+  for (const tile of tiles) tile.resume();
 }

@@ -2,16 +2,23 @@
  * The line at the top: which rooms there are, and what can be done with all of the wall.
  * @module
  */
-import { byId, setText, token } from './api.js';
+import { byId, getJson, setText, token } from './api.js';
 
 /** As `/api/rooms` lists them. @typedef {{ name: string, mode?: string, members?: { kind: string }[] }} Room */
 
+/** How long (ms) until it is asked again what rooms there are. */
+const AGAIN = 2_000;
+
 /**
- * @param {unknown} answer of `/api/rooms`
- * @returns {Room[]}
+ * The rooms, asked for until they are told: a box may boot at the same time as its screen.
+ * @returns {Promise<Room[]>}
  */
-export function roomsOf(answer) {
-  return Array.isArray(answer) ? answer : [];
+export async function learnRooms() {
+  for (;;) {
+    const rooms = await getJson('api/rooms');
+    if (Array.isArray(rooms)) return rooms;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+  }
 }
 
 /** In and out again. */

@@ -30,7 +30,7 @@ export function onKey(event, wall) {
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
   if (step === undefined || tiles.length === 0) return;
   event.preventDefault();
-  const at = tiles.findIndex((tile) => tile.element.contains(document.activeElement));
+  const at = tiles.findIndex((tile) => (large ? tile === large : tile.element.contains(document.activeElement)));
   const next = tiles[at < 0 ? 0 : at + step];
   if (!next) return;
   if (large) wall.open(next);

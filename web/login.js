@@ -11,8 +11,7 @@ const ANSWER = 10_000;
 
 const next = /** @type {HTMLInputElement} */ (document.querySelector('input[name="next"]')).value;
 // This page is there instead of the wall, or the wall has gone to it and left its whole address.
-const addresses = [location.href, sessionStorage.getItem('kiosk'), next].map((one) => new URL(one || '.', location.href));
-sessionStorage.removeItem('kiosk');
+const addresses = [location.href, takeAddress(), next].map((one) => new URL(one || '.', location.href));
 const wall = addresses.find(({ searchParams }) => searchParams.has('kiosk'));
 
 if (wall) {
@@ -20,4 +19,15 @@ if (wall) {
     const answer = await fetch(wall, { cache: 'no-store', signal: AbortSignal.timeout(ANSWER) }).catch(() => undefined);
     if (answer?.ok) location.replace(wall);
   }, EVERY);
+}
+
+/** What api.js has left, once. */
+function takeAddress() {
+  try {
+    const address = sessionStorage.getItem('kiosk');
+    sessionStorage.removeItem('kiosk');
+    return address;
+  } catch {
+    return null; // Storage is off.
+  }
 }

@@ -107,7 +107,8 @@ function itemsOf(tile, wall) {
   if (wall.only === null && !wall.isLarge(tile)) {
     items.push({ label: 'Move forward', act: () => wall.move(tile, -1) });
     items.push({ label: 'Move back', act: () => wall.move(tile, 1) });
-    items.push({ label: 'Hide on this device', act: () => wall.hide(tile) });
+    // People come under another id each time, so there would be nobody to show again.
+    if (tile.isCamera) items.push({ label: 'Hide on this device', act: () => wall.hide(tile) });
   }
   return items;
 }

@@ -12,6 +12,8 @@ const NAME_KEY = 'portald.name';
 export class Publisher {
   /** @type {MediaStream | undefined} */
   #stream;
+  /** While the browser asks for it. @type {Promise<void> | undefined} */
+  #starting;
   /** The view of ourselves. @type {HTMLElement | undefined} */
   #self;
   #name = remembered();
@@ -40,7 +42,13 @@ export class Publisher {
    * Asks for the camera, and shows it. Sound is sent only when somebody switches it on.
    * @throws {Error} whose message says to people what is wrong and what to do
    */
-  async start() {
+  start() {
+    // A second click while the browser still asks must not lend a second camera, which nobody would give back.
+    this.#starting ??= this.#start().finally(() => { this.#starting = undefined; });
+    return this.#starting;
+  }
+
+  async #start() {
     const stream = await lend({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
     this.#stream = stream;
     stream.getVideoTracks()[0].addEventListener('ended', () => this.stop());

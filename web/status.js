@@ -231,6 +231,7 @@ function rowsOf(list, key, cells) {
 
 /** What this visitor may do. @type {Access} */
 let access = { changes: false, admin: false, figures: false };
+let isAccessTold = false;
 /** By the camera's name. @type {Map<string, import('./controls.js').Controls>} */
 const controls = new Map();
 
@@ -261,6 +262,7 @@ let [asked, shown] = [0, 0];
 
 async function update() {
   const number = ++asked;
+  if (!isAccessTold) await learnAccess();
   const [cameras, viewers, rooms, happened, version, uplinks, encoders] = /** @type {any[]} */ (await Promise.all(
     ['cameras', 'viewers', 'rooms', 'events', 'version', ...FIGURES]
       .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`)))));
@@ -282,8 +284,10 @@ async function update() {
     fill('encoders', trialRows(encoders));
     byId('encoders-section').hidden = encoders.length === 0;
   }
-  if (Array.isArray(happened) && JSON.stringify(happened) !== events) {
-    events = JSON.stringify(happened);
+  // A new day makes other words of the same time.
+  const told = JSON.stringify([happened, new Date().toDateString()]);
+  if (Array.isArray(happened) && told !== events) {
+    events = told;
     byId('events').replaceChildren(...happened.slice(0, EVENTS).map(eventItem));
   }
   if (version?.version) setText(byId('daemon'), `portald ${version.version}`);
@@ -291,7 +295,10 @@ async function update() {
 
 /** What can be done here, and what it takes. */
 async function learnAccess() {
-  access = /** @type {Access | undefined} */ (await getJson('api/access')) ?? access;
+  const told = /** @type {Access | undefined} */ (await getJson('api/access'));
+  if (!told) return;
+  access = told;
+  isAccessTold = true;
   byId('change').hidden = !access.admin;
   byId('login').hidden = !access.changes || access.admin;
   // A token in the address opens more than the cookies do.
@@ -309,6 +316,5 @@ for (const id of ['wall', 'metrics']) {
 const login = new URL('login', location.href);
 login.searchParams.set('next', location.pathname);
 /** @type {HTMLAnchorElement} */ (byId('login')).href = login.href;
-await learnAccess();
 await update();
 setInterval(() => document.hidden || update(), EVERY);

@@ -3,7 +3,8 @@
  * @module
  */
 import { Latency } from './latency.js';
-import { BADGES, clock, duration, HEADLINES, NO_SOCKET_WHY, STILLS_WHY } from './words.js';
+import { Stills } from './stills.js';
+import { BADGES, clock, duration, HEADLINES, NO_SOCKET_WHY, STILLS_WHY, TAP_WHY } from './words.js';
 
 /** @typedef {import('./client.js').Portal} Portal */
 /** With what only `/api/cameras` tells: when it was last live, in Unix ms. @typedef {import('./client.js').CameraState & { seen?: number | null }} CameraState */
@@ -52,8 +53,12 @@ export class Tile {
   #told = { quality: 'auto', view: '' };
   /** How the picture is shown, and since when. */
   #view = { text: '', since: 0 };
-  /** Single pictures, while no others come. @type {import('./stills.js').Stills | 'loading' | undefined} */
+  /** Single pictures, while no others come. @type {Stills | undefined} */
   #stills;
+  /** Of no camera others came since single ones did. */
+  static #livesOnStills = false;
+  /** The browser wants a tap before it plays anything. */
+  #wantsTap = false;
   /** Of a person; cameras have none. @type {MediaStreamTrack | undefined} */
   #sound;
   #screen = new IntersectionObserver((entries) => this.#scrolled(entries.at(-1)?.isIntersecting ?? true), { rootMargin: NEARBY });
@@ -102,6 +107,9 @@ export class Tile {
     this.video.muted = true;
     this.video.addEventListener('loadeddata', () => this.#awaitFrame());
     this.video.addEventListener('resize', () => this.#measure());
+    // By whatever; but who does it in a window of its own means it.
+    this.video.addEventListener('pause', () => document.pictureInPictureElement === this.video || this.resume());
+    this.video.addEventListener('leavepictureinpicture', () => this.resume());
     this.element.addEventListener('pointerenter', () => this.#tell());
     /** Whether it is not scrolled out of sight. */
     this.isOnScreen = true;
@@ -157,7 +165,21 @@ export class Tile {
   /** The page or the tile was hidden until now, and no picture could have been shown. */
   watchAnew() {
     this.#watchedSince = performance.now();
-    if (this.video.srcObject && this.video.paused) this.#play();
+    this.resume();
+  }
+
+  /** Whatever has paused the picture, it goes on. */
+  resume() {
+    if (this.#isPaused) this.#play();
+  }
+
+  get #isPaused() {
+    return this.video.srcObject !== null && this.video.paused;
+  }
+
+  /** The server may not have got what the camera was told last: it is told again. */
+  tellAnew() {
+    this.#told = { portal: this.portal, quality: '', view: '' };
   }
 
   /**
@@ -172,12 +194,14 @@ export class Tile {
     const phase = this.#judge(age);
     if (watched || phase === 'live' || phase === 'problem') this.phase = phase;
     else if (this.phase === 'problem') this.phase = 'waiting';
+    Tile.#livesOnStills ||= phase === 'stills';
     this.#fallBack(age, watched);
     this.#render(age, linked);
     const connectedFor = this.portal?.connectedFor ?? 0;
     // The client renews connections that fail; one that looks well and brings no pictures only we can tell.
     const silence = this.portal?.silence ?? 0;
-    if (!watched || this.state.state !== 'live' || age < DOUBT) return;
+    // A new connection does not start what is paused, and a page in the background need not be shown what comes.
+    if (!watched || document.hidden || this.#isPaused || this.state.state !== 'live' || age < DOUBT) return;
     this.portal?.check();
     if (connectedFor === 0 || this.phase === 'live') return;
     if (Math.min(age, silence) > UNHEARD) this.portal?.renew('nothing comes');
@@ -209,16 +233,13 @@ export class Tile {
   /** @param {number} age @param {boolean} watched */
   #fallBack(age, watched) {
     if (this.phase === 'live' || !watched || !this.isCamera || HEADLINES.has(this.state.state)) return this.#endStills();
-    if (this.#stills || age < FALL_BACK || this.state.state === 'opening') return;
-    this.#stills = 'loading';
-    const large = () => this.element.classList.contains('large');
-    import('./stills.js').then(({ Stills }) => {
-      if (this.#stills === 'loading') this.#stills = new Stills(this.name, this.still, large);
-    }, () => { this.#stills = undefined; });
+    // Who goes from camera to camera need not find out for each anew.
+    if (this.#stills || (age < FALL_BACK && !Tile.#livesOnStills) || this.state.state === 'opening') return;
+    this.#stills = new Stills(this.name, this.still, () => this.element.classList.contains('large'));
   }
 
   #endStills() {
-    if (typeof this.#stills === 'object') this.#stills.close();
+    this.#stills?.close();
     this.#stills = undefined;
   }
 
@@ -252,9 +273,9 @@ export class Tile {
     if (HEADLINES.has(this.state.state)) return 'problem';
     // Pictures that come while the camera says it has none are a slate.
     const now = performance.now();
-    const isOld = now - this.lastFrameAt > STALE && now - this.#watchedSince > BACK;
+    const isOld = now - this.lastFrameAt > STALE && (Tile.#livesOnStills || now - this.#watchedSince > BACK);
     if (this.frames > 0 && age < STALE) return isOld || this.state.state === 'opening' ? 'waiting' : 'live';
-    if (typeof this.#stills === 'object' && performance.now() - this.#stills.lastAt < STILL_STALE && this.#stills.lastAt > 0) return 'stills';
+    if (this.#stills && performance.now() - this.#stills.lastAt < STILL_STALE && this.#stills.lastAt > 0) return 'stills';
     return this.frames > 0 ? 'frozen' : 'waiting';
   }
 
@@ -273,18 +294,18 @@ export class Tile {
     const seconds = Math.round(age / 1000);
     const texts = {
       live: ['', ''],
-      waiting: [this.state.state === 'opening' ? 'Opening the camera…' : 'Connecting…', this.state.reason ?? ''],
+      waiting: [this.#wantsTap ? 'Tap to play' : this.state.state === 'opening' ? 'Opening the camera…' : 'Connecting…', this.state.reason ?? ''],
       frozen: [`No new picture for ${duration(seconds)}`, this.state.reason ?? ''],
       stills: ['', ''],
       problem: [HEADLINES.get(this.state.state) ?? '', this.state.reason ?? ''],
     };
     const [headline, reason] = texts[this.phase];
     const degraded = this.phase === 'live' && this.degraded;
-    const badge = BADGES.get(this.state.state) ?? { frozen: 'not live', stills: 'single pictures', live: degraded ? 'reduced' : '' }[/** @type {string} */ (this.phase)] ?? '';
+    const badge = BADGES.get(this.state.state) ?? { frozen: 'not live', stills: this.#wantsTap ? 'tap to play' : 'single pictures', live: degraded ? 'reduced' : '' }[/** @type {string} */ (this.phase)] ?? '';
     const seen = this.phase === 'problem' ? this.#seen : '';
     // What was shown last was not of the camera itself.
     const slate = this.phase !== 'live' && this.lastFrameAt > this.lastLiveAt;
-    const stills = linked ? STILLS_WHY : NO_SOCKET_WHY;
+    const stills = this.#wantsTap ? TAP_WHY : linked ? STILLS_WHY : NO_SOCKET_WHY;
     const why = this.phase === 'stills' ? stills : degraded ? `Reduced: ${degraded}` : '';
     const shown = [this.phase, this.state.state, this.title, headline, reason, badge, why, slate, seen].join('\n');
     if (shown === this.#shown) return;
@@ -292,13 +313,16 @@ export class Tile {
     this.element.dataset.phase = this.phase;
     this.element.dataset.state = this.state.state;
     this.element.toggleAttribute('data-slate', slate);
+    this.element.toggleAttribute('data-tap', this.#wantsTap);
     this.#part('.title', HTMLElement).textContent = this.title;
     this.#part('.headline', HTMLElement).textContent = headline;
     this.#part('.reason', HTMLElement).textContent = reason;
     this.#part('.seen', HTMLElement).textContent = seen;
     this.#part('.badge', HTMLElement).textContent = badge;
     this.#why = why;
-    const truth = this.phase === 'live' ? `live${why && `. ${why}`}` : why || (HEADLINES.get(this.state.state) ?? headline);
+    // Without the seconds: who listens need not hear each of them.
+    const untrue = this.phase === 'frozen' ? badge : headline;
+    const truth = this.phase === 'live' ? `live${why && `. ${why}`}` : why || (HEADLINES.get(this.state.state) ?? untrue);
     this.button.ariaLabel = `${this.title}: ${truth}`;
     this.more.ariaLabel = `Menu of ${this.title}`;
   }
@@ -353,20 +377,22 @@ export class Tile {
   }
 
   #play() {
-    // Refused where a phone saves power; the next time the page is looked at it is tried again.
-    this.video.play().catch(() => {});
+    // Refused where a phone saves power, or nothing may play by itself; with a tap it may. Aborted where another picture takes its place.
+    this.video.play().then(() => { this.#wantsTap = false; }, ({ name }) => { this.#wantsTap ||= name === 'NotAllowedError'; });
   }
 
   #awaitFrame() {
     this.video.cancelVideoFrameCallback(this.#frameRequest);
     this.#frameRequest = this.video.requestVideoFrameCallback((now, { presentationTime, rtpTimestamp, width }) => {
-      // Chromium paints a connection that was closed black, two pixels wide; nothing of a camera is in that.
-      if (width <= BLANK) return this.#awaitFrame();
+      // Chromium paints a connection that was closed black, two pixels wide; nothing of a camera is in that. Nor does it show
+      // what it counts for a video that is paused.
+      if (width <= BLANK || this.video.paused) return this.#awaitFrame();
       if (this.#presentedAt > this.#watchedSince) {
         this.longestGap = Math.max(this.longestGap, presentationTime - this.#presentedAt);
       }
       this.#presentedAt = presentationTime;
       this.lastFrameAt = now;
+      Tile.#livesOnStills = false;
       if (!HEADLINES.has(this.state.state) && this.state.state !== 'opening') this.lastLiveAt = now;
       this.frames++;
       this.#latency?.shown(now, rtpTimestamp);
@@ -382,8 +408,11 @@ export class Tile {
 
   #measure() {
     const { videoWidth, videoHeight } = this.video;
-    if (!videoWidth || !videoHeight) return;
-    const aspect = videoWidth / videoHeight;
+    if (videoWidth && videoHeight) this.expect(videoWidth / videoHeight);
+  }
+
+  /** Its pictures have this shape. @param {number} aspect width over height */
+  expect(aspect) {
     if (Math.abs(aspect - this.aspect) < 0.01) return;
     this.aspect = aspect;
     this.element.dispatchEvent(new Event('aspect', { bubbles: true }));

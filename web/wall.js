@@ -11,7 +11,7 @@ import { advice, show } from './advice.js';
 import { byId, getJson, logIn, setText, token, wanted } from './api.js';
 import { PortalGun } from './client.js';
 import { arrange, place } from './grid.js';
-import { defaultRoom, fullScreen, offerToPublish, roomsOf, showRooms } from './header.js';
+import { defaultRoom, fullScreen, learnRooms, offerToPublish, showRooms } from './header.js';
 import { onKey } from './keys.js';
 import { Memory } from './memory.js';
 import { followPeople } from './people.js';
@@ -25,6 +25,8 @@ const POLL = 5_000;
 const SHARP = 3_000;
 /** So long (ms) after a tap on a tile a second one belongs to it. */
 const DOUBLE_TAP = 350;
+/** What only some need is fetched so long (ms) after the start, when the pictures are there. */
+const SOON = 5_000;
 /** A link lost for less (ms) is nobody's business. */
 const LINK_PATIENCE = 1_000;
 
@@ -46,6 +48,8 @@ class Wall {
   #enlargedAt = 0;
   /** When a pointer last made a tile large or small. */
   #tappedAt = -Infinity;
+  /** On the way to the page's state of before. */
+  #goesBack = false;
   /** @type {import('./zoom.js').Zoom | undefined} */
   #zoom;
   /** What the server refused, until it takes us. @type {import('./client.js').PortalError | undefined} */
@@ -97,6 +101,8 @@ class Wall {
     });
     gun.addEventListener('state', (/** @type {string} */ state) => {
       this.#lostSince = state === 'open' ? 0 : this.#lostSince || performance.now();
+      // What was said into a socket that was dead already is lost.
+      if (state === 'open') for (const tile of this.tiles.values()) tile.tellAnew();
       this.#tick();
     });
     gun.addEventListener('error', (/** @type {import('./client.js').PortalError} */ error) => {
@@ -117,7 +123,10 @@ class Wall {
       this.#poll();
     });
     // A phone's "back" leaves the large picture, not the wall.
-    addEventListener('popstate', () => this.#enlarge(this.tiles.get(history.state?.large)));
+    addEventListener('popstate', () => {
+      this.#goesBack = false;
+      this.#enlarge(this.tiles.get(history.state?.large));
+    });
     byId('unhide').addEventListener('click', () => {
       this.memory.showAll();
       this.gun.reconsider();
@@ -202,7 +211,7 @@ class Wall {
     if (asked > tile.toldAt) tile.state = { state, reason, since, seen };
     tile.renditions = renditions;
     const main = renditions.find((rendition) => rendition.name === 'main');
-    if (main && tile.frames === 0 && main.height > 0) tile.aspect = main.width / main.height;
+    if (main && tile.frames === 0 && main.height > 0) tile.expect(main.width / main.height);
     if (this.only !== null) setText(byId('room'), title);
   }
 
@@ -303,8 +312,10 @@ class Wall {
 
   #back() {
     if (this.only !== null) return;
-    if (history.state?.large) history.back();
-    else this.#enlarge(undefined);
+    if (!history.state?.large) return this.#enlarge(undefined);
+    // It takes a moment, and a second step would leave the wall.
+    if (!this.#goesBack) history.back();
+    this.#goesBack = true;
   }
 
   /**
@@ -313,19 +324,21 @@ class Wall {
    */
   #enlarge(tile) {
     const left = this.large;
+    const before = new Set([...this.tiles.values()].filter((other) => this.#isSeen(other)));
     this.large = tile;
     this.#enlargedAt = performance.now();
     this.#zoom?.close();
     this.#zoom = undefined;
     if (tile) {
       import('./zoom.js').then(({ Zoom }) => {
-        if (this.large === tile && !this.#zoom) this.#zoom = new Zoom(tile.button, tile.video);
+        if (this.large === tile && !this.#zoom) this.#zoom = new Zoom(tile.button, [tile.video, tile.still]);
       });
     }
     for (const other of this.tiles.values()) {
       other.element.classList.toggle('large', other === tile);
       other.closer.hidden = other !== tile;
-      other.watchAnew();
+      if (before.has(other)) other.resume();
+      else other.watchAnew();
     }
     this.#grid.classList.toggle('alone', this.only !== null);
     (tile ?? left)?.button.focus({ preventScroll: true });
@@ -391,11 +404,15 @@ class Wall {
   }
 }
 
-const rooms = roomsOf(await getJson('api/rooms'));
-const room = wanted.get('room') ?? defaultRoom(rooms);
+const rooms = learnRooms();
+const room = wanted.get('room') ?? defaultRoom(await rooms);
 const wall = new Wall(room, wanted.get('camera'));
 Object.assign(window, { portald: { gun: wall.gun, tiles: wall.tiles, wall } });
-showRooms(rooms, room);
-offerToPublish(wall, rooms);
+rooms.then((all) => {
+  showRooms(all, room);
+  offerToPublish(wall, all);
+});
+// Who first opens a menu while the daemon is away must not be left without: Chromium asks only once for a module that it imports.
+setTimeout(() => Promise.all([import('./menu.js'), import('./zoom.js')]).catch(() => {}), SOON);
 if (wanted.has('kiosk')) (await import('./kiosk.js')).start(wall);
 document.documentElement.dataset.whole = ''; // For whole.js.

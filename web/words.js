@@ -17,6 +17,8 @@ export const BADGES = new Map(Object.entries({ absent: 'not connected', stalled:
 export const STILLS_WHY = 'single pictures, because no WebRTC connection comes up (is UDP blocked, or WebRTC switched off?)';
 /** The same while nobody has told us of the camera over the WebSocket. */
 export const NO_SOCKET_WHY = 'single pictures, because no WebSocket to the server opens (does a proxy refuse it?)';
+/** The same where the browser refuses to play by itself. */
+export const TAP_WHY = 'single pictures, because this browser plays none before a tap';
 
 /** @param {number} seconds */
 export function duration(seconds) {

@@ -23,15 +23,15 @@ export class Zoom {
   #dragged = false;
   #ending = new AbortController();
   #surface;
-  #picture;
+  #pictures;
 
   /**
    * @param {HTMLElement} surface takes the pointers
-   * @param {HTMLElement} picture is shown larger
+   * @param {HTMLElement[]} pictures that are shown larger, one upon the other
    */
-  constructor(surface, picture) {
+  constructor(surface, pictures) {
     this.#surface = surface;
-    this.#picture = picture;
+    this.#pictures = pictures;
     const { signal } = this.#ending;
     const on = (/** @type {string} */ type, /** @type {(event: any) => void} */ listener, options = {}) =>
       surface.addEventListener(type, listener, { signal, ...options });
@@ -105,6 +105,8 @@ export class Zoom {
   #onMove(event) {
     const before = this.#pointers.get(event.pointerId);
     if (!before) return;
+    // Released where we did not hear of it.
+    if (event.buttons === 0) return void this.#pointers.delete(event.pointerId);
     const now = { x: event.clientX, y: event.clientY };
     const others = [...this.#pointers].filter(([id]) => id !== event.pointerId);
     const step = Math.hypot(now.x - before.x, now.y - before.y);
@@ -153,7 +155,7 @@ export class Zoom {
    * @param {number} y
    */
   #move(x, y) {
-    const { clientWidth, clientHeight } = this.#picture;
+    const { clientWidth, clientHeight } = this.#surface;
     const within = (/** @type {number} */ at, /** @type {number} */ size) => {
       const most = (size * (this.#scale - 1)) / 2;
       return Math.min(Math.max(at, -most), most);
@@ -161,7 +163,8 @@ export class Zoom {
     this.#x = within(x, clientWidth);
     this.#y = within(y, clientHeight);
     const isWhole = this.#scale === 1;
-    this.#picture.style.transform = isWhole ? '' : `translate(${this.#x}px, ${this.#y}px) scale(${this.#scale})`;
+    const transform = isWhole ? '' : `translate(${this.#x}px, ${this.#y}px) scale(${this.#scale})`;
+    for (const picture of this.#pictures) picture.style.transform = transform;
     this.#surface.classList.toggle('zoomed', !isWhole);
   }
 }

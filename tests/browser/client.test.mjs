@@ -458,6 +458,40 @@ test('the server gives the RTC configuration; without one none is used, and noth
   }
 });
 
+test('the RTC configuration is asked for from time to time, and a new connection has the newest', async () => {
+  let given = 0;
+  const real = globalThis.fetch;
+  globalThis.fetch = async () => given === 3
+    ? Promise.reject(new TypeError('the server is away'))
+    : { ok: true, json: async () => ({ iceServers: [{ urls: 'turn:box.lan', username: 'x', credential: String(++given) }] }) };
+  const settle = async () => { for (let i = 0; i < 20; i++) await turn(); };
+  try {
+    const { gun } = newGun({ rtc: undefined });
+    await settle();
+    const credential = (session) => {
+      // A socket that nobody answered is let go, and after a pause there is another.
+      while (Socket.last.readyState !== 0) clock.pass(500);
+      Socket.last.seat({ id: 'me', members: [{ id: 'a', polite: true, session }] });
+      return gun.portals.get('a').peer.configuration.iceServers[0].credential;
+    };
+    assert.equal(credential(1), '1');
+    clock.pass(300_000);
+    await settle();
+    assert.equal(credential(2), '2');
+    clock.pass(300_000);
+    await settle();
+    assert.equal(credential(3), '3');
+    clock.pass(300_000);
+    await settle();
+    assert.equal(credential(4), '3', 'what was told last stands while there is no answer');
+    gun.close();
+    await settle();
+    assert.equal(clock.timers.size, 0);
+  } finally {
+    globalThis.fetch = real;
+  }
+});
+
 test('closing leaves for good: the seat is given up, nothing is heard, nothing comes back', () => {
   const { gun, of } = newGun();
   const socket = Socket.last;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
 import {
-  allLive, CAMERAS, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, moreFrames, openPage, showsCamera, tilesOf,
+  allLive, CAMERAS, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, moreFrames, openPage, showsCamera, tilesOf,
   UNCHANGED, until, watchTiles, Wire,
 } from './harness.mjs';
 
@@ -36,6 +36,59 @@ test('a daemon killed and started again brings every tile back without a reload'
   assert.equal(await wall.evaluate(() => window.notReloaded), true);
   await until('the page to say that all is well', () => wall.locator('#link').isHidden());
   assert.deepEqual(faultsOf(wall), []);
+});
+
+test('a picture that stands still is not called live when one looks at it more closely', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  daemon.process.kill('SIGSTOP');
+  try {
+    await until('every tile to say that its picture is not live', async () =>
+      Object.values(await tilesOf(wall)).every(({ phase }) => phase === 'frozen'), () => tilesOf(wall));
+    const phases = await wall.evaluate(async () => {
+      const tile = window.portald.tiles.get('!alpha');
+      const seen = new Set();
+      const look = () => seen.add(`${tile.phase}, ${tile.button.ariaLabel}`);
+      const watch = setInterval(look, 20);
+      for (const act of [() => tile.button.click(), () => history.back()]) {
+        act();
+        await new Promise((done) => setTimeout(done, 1_500));
+      }
+      clearInterval(watch);
+      return [...seen];
+    });
+    assert.deepEqual(phases, ['frozen, Camera alpha: not live']);
+  } finally {
+    daemon.process.kill('SIGCONT');
+  }
+});
+
+test('a wish that was lost with its socket is made again', async () => {
+  const wire = await Wire.to(daemon.port);
+  const wall = await openPage(browser, wire.url);
+  await allLive(wall);
+  // A socket may be dead for seconds before anybody knows.
+  await wall.evaluate(() => {
+    window.portald.gun.signaler.trySend = () => true;
+    window.portald.tiles.get('!alpha').button.click();
+  });
+  await until('it to be said', () => wall.evaluate(() => window.portald.wall.large?.id === '!alpha'));
+  await wall.waitForTimeout(4_000);
+  wire.cut();
+  await wall.evaluate(() => { delete window.portald.gun.signaler.trySend; });
+  wire.mend();
+  await showsCamera(wall, 'alpha', [MAIN]);
+  wire.close();
+});
+
+test('what rooms there are is asked until it is told', async () => {
+  const context = await browser.newContext();
+  const wall = await context.newPage();
+  let asked = 0;
+  await wall.route('**/api/rooms', (route) => (++asked < 3 ? route.abort() : route.continue()));
+  await wall.goto(daemon.url);
+  await wall.getByRole('link', { name: 'mesh', exact: true }).waitFor();
+  await allLive(wall);
 });
 
 test('a lost socket is told and costs no picture and no connection', async () => {

@@ -121,6 +121,47 @@ test('a wheel looks closer, a drag moves, and neither closes the large picture',
   assert.equal(await transform(wall), '', 'a double click shows all of it');
 });
 
+test('with one camera large arrows go on from it, wherever the focus is, and Escape never leaves the wall', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await wall.getByRole('button', { name: /^Camera bravo/ }).click();
+  await until('the large picture', () => isLarge(wall, 'bravo'));
+  await wall.evaluate(() => document.activeElement.blur());
+  await wall.keyboard.press('ArrowRight');
+  await until('the next camera', () => isLarge(wall, 'charlie'));
+  // Both before the browser has gone back for the first.
+  await wall.evaluate(() => {
+    for (let n = 0; n < 2; n++) document.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape' }));
+  });
+  await until('all cameras', async () => !(await isLarge(wall, 'charlie')));
+  // As a key does: a second tap that soon would belong to the first.
+  await wall.getByRole('button', { name: /^Camera alpha/ }).press('Enter');
+  await until('the large picture', () => isLarge(wall, 'alpha'));
+  await wall.keyboard.press('Escape');
+  await until('all cameras', async () => !(await isLarge(wall, 'alpha')));
+  assert.equal(wall.url(), daemon.url);
+  assert.deepEqual(faultsOf(wall), []);
+});
+
+test('a mouse that is let go of elsewhere drags nothing', async () => {
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall);
+  await wall.getByRole('button', { name: /^Camera bravo/ }).click();
+  await until('the large picture', () => isLarge(wall, 'bravo'));
+  await wall.mouse.move(400, 300);
+  await wall.mouse.down();
+  await wall.mouse.move(400, 8);
+  await wall.mouse.up();
+  await until('the zoom', async () => {
+    await wall.mouse.move(400, 300);
+    await wall.mouse.wheel(0, -100);
+    return (await transform(wall)) !== '';
+  });
+  const before = await transform(wall);
+  await wall.mouse.move(460, 340, { steps: 5 });
+  assert.equal(await transform(wall), before);
+});
+
 test('an unattended screen shows each camera in turn, and loads itself anew for a new daemon', async () => {
   const kiosk = await openPage(browser, `${daemon.url}?kiosk&cycle=3`);
   const seen = new Set();

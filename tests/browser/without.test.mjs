@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import test, { after, before } from 'node:test';
 import {
-  allLive, CAMERAS, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, showsCamera, until,
+  allLive, CAMERAS, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, showsCamera, tilesOf, until,
 } from './harness.mjs';
 import { isNoFault } from './engines.mjs';
 import { followStills, showStills } from './healing.mjs';
@@ -68,6 +68,50 @@ test('without WebRTC the wall shows single pictures and says so', async () => {
   const wall = await openWithout(() => { delete window.RTCPeerConnection; });
   await showStills(wall, CAMERAS);
   await keepPicture(wall, 'without-webrtc');
+  await wall.context().close();
+});
+
+test('without WebRTC an unattended screen shows single pictures of each camera in its turn', async () => {
+  const wall = await openWithout(() => { delete window.RTCPeerConnection; }, `${daemon.url}?kiosk&cycle=3`);
+  const shown = new Set();
+  await until('each of them', async () => {
+    const large = await wall.evaluate(() => {
+      const { large } = window.portald.wall;
+      return large?.phase === 'stills' ? large.name : '';
+    });
+    if (large) shown.add(large);
+    return shown.size === CAMERAS.length;
+  }, () => [...shown].join());
+  await wall.context().close();
+});
+
+test('where nothing may play by itself a tap is asked for, and enough', async () => {
+  const wall = await openWithout(() => {
+    const real = HTMLMediaElement.prototype.play;
+    let tapped = false;
+    addEventListener('pointerdown', () => { tapped = true; }, { capture: true });
+    HTMLMediaElement.prototype.play = function () {
+      if (tapped) return real.call(this);
+      this.autoplay = false;
+      return Promise.reject(new DOMException('not before a tap', 'NotAllowedError'));
+    };
+  });
+  await wall.getByText('Tap to play').first().waitFor();
+  await until('single pictures', async () => Object.values(await tilesOf(wall)).every(({ phase }) => phase === 'stills'), () => tilesOf(wall));
+  assert.match(await wall.locator('.tile .open').first().getAttribute('aria-label'), /before a tap/);
+  assert.equal(await wall.locator('.tile .badge').first().textContent(), 'tap to play');
+  await keepPicture(wall, 'tap-to-play');
+  // As long as pictures that do not come may be waited for.
+  await wall.waitForTimeout(10_000);
+  assert.ok(await wall.evaluate(() => [...window.portald.tiles.values()].every(({ connections }) => connections === 1)), 'no connection is at fault');
+  await wall.getByRole('button', { name: /^Camera alpha/ }).click();
+  await allLive(wall, ['alpha']);
+  await wall.keyboard.press('Escape');
+  await allLive(wall);
+  // Whatever else pauses a picture, it goes on.
+  await wall.evaluate(() => { for (const { video } of window.portald.tiles.values()) video.pause(); });
+  await until('none to be paused', () => wall.evaluate(() => [...window.portald.tiles.values()].every(({ video }) => !video.paused)));
+  for (const name of CAMERAS) await showsCamera(wall, name);
   await wall.context().close();
 });
 
