@@ -73,6 +73,7 @@ test('a wish that was lost with its socket is made again', async () => {
     window.portald.tiles.get('!alpha').button.click();
   });
   await until('it to be said', () => wall.evaluate(() => window.portald.wall.large?.id === '!alpha'));
+  // Until after what a click alone wishes for has passed (3 s): then nothing but the repeated wish brings the full picture.
   await wall.waitForTimeout(4_000);
   wire.cut();
   await wall.evaluate(() => { delete window.portald.gun.signaler.trySend; });

@@ -6,7 +6,7 @@ import http from 'node:http';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import {
-  allLive, artifacts, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, showsCamera,
+  allLive, artifacts, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, LIMIT, openPage, showsCamera,
 } from './harness.mjs';
 
 const PASSWORD = 'öpen & sesame=1';
@@ -46,10 +46,14 @@ function withDaemon(name, body, access = withPassword) {
   });
 }
 
-function withPassword() {
+function withPassword(file = passwordFile()) {
+  return `[access]\nviewer_password_file = ${JSON.stringify(file)}\n`;
+}
+
+function passwordFile() {
   const file = path.join(mkdtempSync(path.join(artifacts, 'secret-')), 'viewer-password');
   writeFileSync(file, `${PASSWORD}\n`);
-  return `[access]\nviewer_password_file = ${JSON.stringify(file)}\n`;
+  return file;
 }
 
 withDaemon('who knows the password sees the wall, and goes on seeing it', async (daemon) => {
@@ -106,9 +110,8 @@ withDaemon('a screen without a keyboard has the password in its address', async 
 });
 
 test('screens that nobody looks after come back by themselves when the password is the old one again', async () => {
-  const file = path.join(mkdtempSync(path.join(artifacts, 'secret-')), 'viewer-password');
-  writeFileSync(file, PASSWORD);
-  const daemon = await Daemon.start(`${cameraTable('alpha')}[access]\nviewer_password_file = ${JSON.stringify(file)}\n`);
+  const file = passwordFile();
+  const daemon = await Daemon.start(cameraTable('alpha') + withPassword(file));
   const open = async (address) => {
     const context = await browser.newContext();
     await context.addInitScript(() => {
@@ -120,6 +123,11 @@ test('screens that nobody looks after come back by themselves when the password 
     await page.goto(String(address));
     return page;
   };
+  const showsWall = async (screen) => {
+    // Nothing can be asked of a page that is on its way to another; to wait for what is on it can be.
+    await screen.locator('.tile').first().waitFor({ timeout: LIMIT });
+    await allLive(screen, CAMERA);
+  };
   try {
     const withToken = new URL('?kiosk', daemon.url);
     withToken.searchParams.set('token', PASSWORD);
@@ -127,7 +135,7 @@ test('screens that nobody looks after come back by themselves when the password 
     await withCookie.getByLabel('Password or token').fill(PASSWORD);
     await withCookie.keyboard.press('Enter');
     const screens = [withCookie, await open(withToken)];
-    for (const screen of screens) await allLive(screen, CAMERA);
+    for (const screen of screens) await showsWall(screen);
     await daemon.stop();
     writeFileSync(file, 'another one');
     await daemon.run();
@@ -139,7 +147,7 @@ test('screens that nobody looks after come back by themselves when the password 
     const desk = await open(daemon.url);
     writeFileSync(file, PASSWORD);
     daemon.process.kill('SIGHUP');
-    for (const screen of screens) await allLive(screen, CAMERA);
+    for (const screen of screens) await showsWall(screen);
     assert.ok(screens.every((screen) => new URL(screen.url()).searchParams.has('kiosk')));
     assert.equal(await desk.getByLabel('Password or token').count(), 1);
   } finally {

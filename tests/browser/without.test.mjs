@@ -76,7 +76,7 @@ test('without WebRTC an unattended screen shows single pictures of each camera i
   const shown = new Set();
   await until('each of them', async () => {
     const large = await wall.evaluate(() => {
-      const { large } = window.portald.wall;
+      const large = window.portald?.wall.large; // None while the page is coming.
       return large?.phase === 'stills' ? large.name : '';
     });
     if (large) shown.add(large);
