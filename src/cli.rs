@@ -38,6 +38,9 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// List libcamera's cameras: for portald itself, which starts it as a child process.
+    #[command(hide = true)]
+    ListSensors,
     /// Try an encoder out: for portald itself, which starts it as a child process.
     #[command(hide = true)]
     ProveEncoder,
@@ -141,11 +144,14 @@ const DRAIN: (&str, &str) = ("GST_V4L2_FORCE_DRAIN", "1");
 /// Told to glibc's allocator (mallopt(3)). By default threads spread over eight arenas for each processor, and each
 /// arena keeps the most that it ever needed: encoders come and go here, and what they leave would add up.
 const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
+/// Told to libcamera, which else writes some coloured lines to stderr, and so to the journal, each time it is started.
+const QUIET: (&str, &str) = ("LIBCAMERA_LOG_LEVELS", "*:ERROR");
+const PLAIN: (&str, &str) = ("LIBCAMERA_LOG_NO_COLOR", "1");
 
-/// Starts this program again with [`DRAIN`] and [`ARENAS`] in its environment, in place of this process. A process
-/// cannot safely change its own environment.
+/// Starts this program again with these in its environment, in place of this process. A process cannot safely change its
+/// own environment.
 fn set_environment() {
-    let mut missing = vec![DRAIN, ARENAS];
+    let mut missing = vec![DRAIN, ARENAS, QUIET, PLAIN];
     missing.retain(|(name, _)| std::env::var_os(name).is_none());
     if missing.is_empty() {
         return;
@@ -184,6 +190,7 @@ pub fn main(cli: Cli) -> Result<(), Failure> {
             let (cameras, rooms) = (settings.cameras.len(), settings.rooms.len());
             say(&format!("the configuration is valid: {cameras} cameras, {rooms} rooms\n"))
         }
+        Command::ListSensors => say(&devices::sensors().map_err(Failure::Start)?),
         Command::ProveEncoder => {
             let verdict = devices::prove(io::stdin().lock()).map_err(Failure::Other)?;
             say(&verdict)

@@ -21,14 +21,13 @@ use self::fleet::Fleet;
 use self::reload::Reloader;
 use crate::config::settings::{self as config, Camera, Settings};
 use crate::control::Controls;
-use crate::found::Finder;
+use crate::found::{Find, Finder};
 use crate::hub::Hub;
 use crate::ice::{IceError, IceServers};
 use crate::media::encoders::{self, Encoders, Prover};
 use crate::media::forecast;
 use crate::media::ice::Ice;
 use crate::media::plan::CapturePlan;
-use crate::media::probe::Device;
 use crate::media::{MediaError, Timeline, peer};
 use crate::places::Places;
 use crate::proto::room::{Limits, Rooms};
@@ -274,7 +273,7 @@ async fn serve(
 }
 
 /// What was found, where cameras are looked for; else this never returns.
-async fn look(finder: &mut Option<Finder>) -> Vec<Device> {
+async fn look(finder: &mut Option<Finder>) -> Vec<Find> {
     match finder {
         Some(finder) => finder.next().await,
         None => pending().await,

@@ -10,15 +10,15 @@ use serde::Serialize;
 use crate::config::Wish;
 use crate::config::settings::{Camera, Settings, Source};
 use crate::daemon::{self, StartError};
+use crate::found::{self, Find};
 use crate::media::encode::Recipe;
 use crate::media::encoders::Encoders;
 use crate::media::forecast::{self, Forecast, Outlook, PoolUse};
 use crate::media::plan::{self, CapturePlan};
-use crate::media::probe::{self, Device, Sensor};
+use crate::media::probe::{self, Device};
 use crate::media::proof::{self, Job, Verdict};
-use crate::media::{Timeline, has_element};
-use crate::modes;
-use crate::proto::ids::Name;
+use crate::media::{Timeline, has_element, sensors};
+use crate::modes::{self, Mode};
 use crate::proto::negotiation::Codec;
 use crate::template::{Template, Values};
 
@@ -27,7 +27,7 @@ use crate::template::{Template, Values};
 struct Found {
     cameras: Vec<CameraFound>,
     /// Cameras of libcamera.
-    libcamera: Vec<Sensor>,
+    libcamera: Vec<SensorFound>,
     encoders: Vec<EncoderFound>,
     /// What the configured cameras would be, or those found, if all were watched at once.
     all_watched: Forecast,
@@ -37,6 +37,17 @@ struct Found {
 struct CameraFound {
     #[serde(flatten)]
     device: Device,
+    /// What would be chosen for 1280x720 at 30 fps, and why.
+    choice: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SensorFound {
+    /// What libcamera calls it; `libcamera:` before it makes it a `source`.
+    name: String,
+    title: String,
+    /// What it offers.
+    modes: Vec<Mode>,
     /// What would be chosen for 1280x720 at 30 fps, and why.
     choice: Option<String>,
 }
@@ -67,11 +78,19 @@ pub fn list(json: bool, settings: &Settings) -> Result<String, StartError> {
     let all = codecs
         .flat_map(|codec| known.templates().encoders(codec.as_str()).into_iter().map(move |e| (codec, e)));
     let encoders = all.map(|(codec, template)| encoder(codec, template, &known)).collect();
-    let choice = |device: &Device| Some(modes::choose(&device.modes, &Wish::default(), true)?.reason);
-    let found = probe::devices().into_iter();
-    let cameras: Vec<_> = found.map(|device| CameraFound { choice: choice(&device), device }).collect();
-    let all_watched = outlook(settings, &cameras, &known);
-    let found = Found { cameras, libcamera: probe::sensors(), encoders, all_watched };
+    let wish = Wish::default();
+    let choice = |modes: &[Mode]| Some(modes::choose(modes, &wish, true)?.reason);
+    let cameras = probe::look().cameras;
+    let sensors = sensors::here();
+    let finds = cameras.iter().cloned().map(Find::from).chain(sensors.iter().map(Find::from));
+    let all_watched = outlook(settings, finds, &known);
+    let cameras = cameras.into_iter().map(|device| CameraFound { choice: choice(&device.modes), device });
+    let sensors = sensors.into_iter().map(|sensor| {
+        let modes = sensor.modes(&wish);
+        let title = sensor.title().to_owned();
+        SensorFound { title, choice: choice(&modes), modes, name: sensor.name }
+    });
+    let found = Found { cameras: cameras.collect(), libcamera: sensors.collect(), encoders, all_watched };
     if json {
         return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
     }
@@ -79,15 +98,14 @@ pub fn list(json: bool, settings: &Settings) -> Result<String, StartError> {
 }
 
 /// What the configured cameras would be, or else those that were found.
-fn outlook(settings: &Settings, found: &[CameraFound], known: &Encoders) -> Forecast {
-    let mut cameras: Vec<_> = settings.cameras.iter().filter(|camera| camera.enabled).cloned().collect();
+fn outlook(settings: &Settings, found: impl Iterator<Item = Find>, known: &Encoders) -> Forecast {
+    let mut all = settings.clone();
     if settings.cameras.is_empty() {
-        let named = found.iter().filter_map(|CameraFound { device, .. }| {
-            let source = Source::V4l2(device.path.clone());
-            Some(settings.found_camera(Name::new(device.name.clone()).ok()?, source))
-        });
-        cameras.extend(named);
+        for find in found {
+            all.cameras.extend(found::camera(&all, find));
+        }
     }
+    let cameras: Vec<_> = all.cameras.into_iter().filter(|camera| camera.enabled).collect();
     known.admission().order(cameras.iter().map(|camera| camera.name.clone()));
     // A device that is in use, or away, is taken for what is asked of it; cameras in the network are not asked.
     let captured = |camera: Camera| {
@@ -96,6 +114,15 @@ fn outlook(settings: &Settings, found: &[CameraFound], known: &Encoders) -> Fore
         (camera, captured)
     };
     forecast::all_watched(&cameras.into_iter().map(captured).collect::<Vec<_>>(), known)
+}
+
+/// The cameras of libcamera, asked for in this process, as JSON.
+///
+/// # Errors
+/// [`StartError`] when GStreamer does not start.
+pub fn sensors() -> Result<String, StartError> {
+    Timeline::start()?;
+    Ok(serde_json::to_string(&sensors::here()).unwrap_or_default())
 }
 
 /// Tries the encoder out that `input` describes, in this process; returns the verdict as JSON.
@@ -151,8 +178,11 @@ fn in_words(found: &Found) -> String {
             let _ = writeln!(text, "  {mode}");
         }
     }
-    for Sensor { name, modes } in &found.libcamera {
-        let _ = writeln!(text, "camera of libcamera\n  source = \"libcamera:{name}\"");
+    for SensorFound { name, title, modes, choice } in &found.libcamera {
+        let _ = writeln!(text, "camera of libcamera: {title}\n  source = \"libcamera:{name}\"");
+        if let Some(choice) = choice {
+            let _ = writeln!(text, "  takes {choice}");
+        }
         for mode in modes {
             let _ = writeln!(text, "  {mode}");
         }

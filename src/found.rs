@@ -1,35 +1,92 @@
 //! Cameras that nobody configured: published when they are found, at the start and whenever one is plugged in.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use log::info;
+use log::{info, warn};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::settings::{self, MAX_CAMERAS, Settings, Source};
 use crate::hotplug::Watcher;
 use crate::identity::Places;
-use crate::media::probe::{self, Device};
+use crate::media::has_element;
+use crate::media::probe::{self, Device, Look};
+use crate::media::sensors::{self, Sensor};
 use crate::proto::ids::{MAX_NAME, Name};
 
 /// A camera brings two or more nodes and as many links; udev makes them within this time.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// How a device that was found is published; none when it is already, or when there are too many.
-pub(crate) fn camera(settings: &Settings, device: Device) -> Option<settings::Camera> {
-    let source = Source::V4l2(device.path);
+/// A camera that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Find {
+    /// A name for it, which may be taken.
+    name: String,
+    title: String,
+    source: Source,
+}
+
+impl From<Device> for Find {
+    fn from(Device { name, title, path, .. }: Device) -> Self {
+        Self { name, title, source: Source::V4l2(path) }
+    }
+}
+
+impl From<&Sensor> for Find {
+    fn from(sensor: &Sensor) -> Self {
+        let title = sensor.title().to_owned();
+        Self { name: probe::name_from(&title), title, source: Source::Libcamera(Some(sensor.name.clone())) }
+    }
+}
+
+/// How a camera that was found is published; none when it is already, or when there are too many.
+pub(crate) fn camera(settings: &Settings, find: Find) -> Option<settings::Camera> {
+    let Find { name, title, source } = find;
     if settings.cameras.len() >= MAX_CAMERAS || settings.cameras.iter().any(|camera| camera.source == source)
     {
         return None;
     }
     let is_free = |name: &Name| settings.cameras.iter().all(|camera| camera.name != *name);
-    let name = names(&device.name).filter_map(|name| Name::new(name).ok()).find(is_free)?;
+    let name = names(&name).filter_map(|name| Name::new(name).ok()).find(is_free)?;
     let camera = name.as_str();
-    info!(camera; "camera {camera}: found {} at {source}", device.title);
+    info!(camera; "camera {camera}: found {title} at {source}");
     let mut found = settings.found_camera(name, source);
-    found.title = device.title;
+    found.title = title;
     Some(found)
+}
+
+/// What there is. Blocks while every camera is opened, and libcamera asked.
+fn look() -> Vec<Find> {
+    let Look { cameras, has_ribbon } = probe::look();
+    let mut found: Vec<_> = cameras.into_iter().map(Find::from).collect();
+    // Most boxes have none, and need no libcamera.
+    if has_ribbon {
+        found.extend(ribbon());
+    }
+    found
+}
+
+/// The cameras of libcamera; if there are none, the log says why.
+fn ribbon() -> Vec<Find> {
+    const NONE: &str = "this box has what receives a ribbon-cable camera, but";
+    if !has_element("libcamerasrc") {
+        info!("{NONE} not what makes pictures of it: apt install gstreamer1.0-libcamera libcamera-ipa");
+        return Vec::new();
+    }
+    let asked = env::current_exe().map_err(|error| error.to_string());
+    match asked.and_then(|program| sensors::in_child(&program)) {
+        Ok(sensors) if sensors.is_empty() => {
+            info!("{NONE} libcamera knows none; if one is connected: apt install libcamera-ipa");
+            Vec::new()
+        }
+        Ok(sensors) => sensors.iter().map(Find::from).collect(),
+        Err(why) => {
+            warn!("{NONE} it cannot be found: {why}");
+            Vec::new()
+        }
+    }
 }
 
 /// Looks for cameras: at first, and whenever something was plugged in.
@@ -38,7 +95,7 @@ pub(crate) struct Finder {
     watcher: Watcher,
     known: BTreeSet<PathBuf>,
     /// A look that is under way; opening a camera may take long.
-    looking: Option<JoinHandle<Vec<Device>>>,
+    looking: Option<JoinHandle<Vec<Find>>>,
     /// Whether there was none yet.
     first: bool,
 }
@@ -54,7 +111,7 @@ impl Finder {
 
     /// What there is, when there may be something new. One that is unplugged stays listed, as absent. May be dropped and
     /// called again.
-    pub(crate) async fn next(&mut self) -> Vec<Device> {
+    pub(crate) async fn next(&mut self) -> Vec<Find> {
         if self.looking.is_none() {
             if !self.first {
                 self.news().await;
@@ -63,15 +120,15 @@ impl Finder {
             self.first = false;
             self.looking = Some(spawn_blocking(move || {
                 std::thread::sleep(after);
-                probe::devices()
+                look()
             }));
         }
-        let devices = match &mut self.looking {
+        let found = match &mut self.looking {
             Some(looking) => looking.await.unwrap_or_default(),
             None => Vec::new(),
         };
         self.looking = None;
-        devices
+        found
     }
 
     async fn news(&mut self) {
@@ -127,7 +184,7 @@ mod tests {
             [("cam", "/dev/v4l/by-id/a"), ("cam", "/dev/v4l/by-path/b"), ("cam", "/dev/v4l/by-id/a")]
                 .into_iter()
                 .map(|(name, path)| {
-                    let found = camera(&settings, device(name, path));
+                    let found = camera(&settings, device(name, path).into());
                     settings.cameras.extend(found.clone());
                     found.map(|camera| camera.name.to_string())
                 })

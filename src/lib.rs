@@ -26,6 +26,7 @@ pub mod changes;
 pub mod modes;
 pub mod budget;
 pub mod usb;
+pub mod nodes;
 pub mod template;
 pub mod hub;
 pub mod fault;

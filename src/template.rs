@@ -301,6 +301,7 @@ impl Template {
             match placeholder.shape {
                 // Quoted, though none of the characters let through needs it.
                 Shape::Path => rendered.extend(["\"", value, "\""]),
+                Shape::Camera => rendered.extend(["\"", &value.replace('\\', "\\\\"), "\""]),
                 _ => rendered.push_str(value),
             }
         }
@@ -399,7 +400,7 @@ mod tests {
                 "device",
                 "/dev/v4l/by-path/platform-fd500000.pcie-pci-0000:01:00.0-usb-0:1.4:1.0-video-index0",
             )
-            .with("camera", "/base/soc/i2c0mux/i2c@1/imx708@1a")
+            .with("camera", r"\_SB_.PCI0.I2C2.CAM0 a@1a")
             .with("pattern", "smpte75")
             .with("format", "YUY2")
             .with("threads", 2)
@@ -419,6 +420,8 @@ mod tests {
             mjpeg.starts_with("v4l2src name=source device=\"/dev/v4l/by-path/")
                 && mjpeg.contains("framerate=30/1")
         );
+        let named = templates.source("libcamera-named").unwrap().render(&values).unwrap();
+        assert!(named.contains(r#" camera-name="\\_SB_.PCI0.I2C2.CAM0 a@1a""#), "{named}");
         assert!(templates.viewer("h264").unwrap().render(&values).unwrap().ends_with("pt=96"));
         let names: Vec<_> = templates.encoders("h264").iter().map(|encoder| encoder.name.as_str()).collect();
         assert_eq!(names.last_chunk(), Some(&["x264enc", "openh264enc"]), "the best first");

@@ -14,12 +14,13 @@ pub(super) const SOURCES: &str =
 pub(super) fn source(key: &[&str], written: &Secret) -> Result<Source, Rejected> {
     let text = written.reveal();
     // What may stand in a pipeline description, which the templates check again.
-    let plain =
-        |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "/._:+=,@-".contains(c));
+    let made_of = |s: &str, others: &str| {
+        !s.is_empty() && s.len() <= 255 && s.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+    };
     let (scheme, rest) = text.split_once(':').map_or((text, None), |(scheme, rest)| (scheme, Some(rest)));
     match (scheme, rest) {
         _ if text.starts_with('/') => {
-            if !plain(text) || text.len() > 255 {
+            if !made_of(text, "/._:+=,@-") {
                 return Err(Rejected::value(key, quoted(text))
                     .allowed("a path of letters, digits and / . _ : + = , @ -")
                     .hint("let a udev rule make a link to the device in /dev with a plain name, and write that here"));
@@ -27,9 +28,9 @@ pub(super) fn source(key: &[&str], written: &Secret) -> Result<Source, Rejected>
             Ok(Source::V4l2(PathBuf::from(text)))
         }
         ("libcamera", None) => Ok(Source::Libcamera(None)),
-        ("libcamera", Some(name)) if plain(name) => Ok(Source::Libcamera(Some(name.into()))),
+        ("libcamera", Some(name)) if made_of(name, "/._:+=,@- \\") => Ok(Source::Libcamera(Some(name.into()))),
         ("libcamera", Some(name)) => Err(Rejected::value(key, format!("the camera name {}", quoted(name)))
-            .allowed("`libcamera`, which is the first, or a name of letters, digits and / . _ : + = , @ -")
+            .allowed("`libcamera`, which is the first, or a name of letters, digits, spaces and / . _ : + = , @ - \\")
             .hint("`portald devices` lists the names")),
         ("test", None) => Ok(Source::Test(DEFAULT_TEST_PATTERN.into())),
         ("test", Some(pattern)) if TEST_PATTERNS.contains(&pattern) => Ok(Source::Test(pattern.into())),

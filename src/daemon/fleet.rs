@@ -9,9 +9,8 @@ use log::{info, warn};
 use super::cameras::{Place, Published, Stage};
 use crate::changes::{Action, Depth};
 use crate::config::settings::{self, Settings, Source};
-use crate::found;
+use crate::found::{self, Find};
 use crate::media::encoders::Encoders;
-use crate::media::probe::Device;
 use crate::proto::ids::{Name, RoomMode};
 use crate::proto::room::{Limits, RoomError};
 use crate::server::RoomChange;
@@ -70,9 +69,9 @@ impl Fleet {
     }
 
     /// Publishes what was found, unless it is already.
-    pub(super) async fn found(&mut self, devices: Vec<Device>) {
-        for device in devices {
-            if let Some(camera) = found::camera(&self.settings, device) {
+    pub(super) async fn found(&mut self, found: Vec<Find>) {
+        for find in found {
+            if let Some(camera) = found::camera(&self.settings, find) {
                 self.add(camera);
             }
         }

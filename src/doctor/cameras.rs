@@ -11,42 +11,16 @@ use crate::config::Wish;
 use crate::config::settings::{Settings, Source};
 use crate::fault::{self, Kind};
 use crate::identity::Places;
+use crate::nodes::Use;
 
 /// Devices that are looked at. A box has a few cameras; a Raspberry Pi has some thirty nodes that are none.
 const MAX_DEVICES: usize = 256;
-/// Drivers whose nodes are no cameras of ours, by how their names begin: codecs and image processors, and receivers of
-/// ribbon-cable cameras, which give raw sensor data that only libcamera makes pictures of.
-const OTHERS: [(&str, Use); 12] = [
-    ("bcm2835-codec", Use::Codec),
-    ("bcm2835-isp", Use::Codec),
-    ("rpivid", Use::Codec),
-    ("rpi-hevc-dec", Use::Codec),
-    ("hevc", Use::Codec),
-    ("hantro", Use::Codec),
-    ("rkvdec", Use::Codec),
-    ("rockchip", Use::Codec),
-    ("pispbe", Use::Codec),
-    ("unicam", Use::Ribbon),
-    ("rp1-cfe", Use::Ribbon),
-    ("rkisp", Use::Ribbon),
-];
-
-/// What a node is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    Camera,
-    /// The second node of a camera: its metadata.
-    Metadata,
-    Codec,
-    Ribbon,
-}
-
 /// What there is, and what is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) devices: Vec<Device>,
     wanted: Vec<Wanted>,
-    /// Whether a ribbon-cable camera is configured.
+    /// Whether a ribbon-cable camera is configured, or is there to be found.
     pub(super) wants_libcamera: bool,
     has_udev: bool,
     /// How the look at them ended.
@@ -136,13 +110,14 @@ impl Facts {
         let looked =
             if to_open.is_empty() { Looked::default() } else { live.look(&Look::at_cameras(to_open)) };
         let hung = take_in(&mut devices, &looked.words);
+        let devices_of_ribbon = devices.iter().any(|device| device.role == Use::Ribbon);
         Self {
             devices,
             wanted,
-            wants_libcamera: settings
-                .cameras
-                .iter()
-                .any(|camera| matches!(camera.source, Source::Libcamera(_))),
+            wants_libcamera: match settings.cameras.as_slice() {
+                [] => devices_of_ribbon,
+                cameras => cameras.iter().any(|camera| matches!(camera.source, Source::Libcamera(_))),
+            },
             has_udev: tree.has("/run/udev/data"),
             end: looked.end,
             hung,
@@ -159,10 +134,9 @@ fn device(tree: &Tree, live: &dyn Live, places: &Places, name: &str) -> Device {
     let class = Path::new("/sys/class/video4linux").join(name);
     let node = Path::new("/dev").join(name);
     let label = tree.text(class.join("name")).unwrap_or_default();
-    let other = OTHERS.iter().find(|(start, _)| label.starts_with(start)).map(|(_, what)| *what);
     // A metadata node is the second of its interface; several sensors of one receiver count on, too.
     let index = tree.number(class.join("index")).unwrap_or(0);
-    let role = other.unwrap_or(if index == 0 { Use::Camera } else { Use::Metadata });
+    let role = Use::of(&label).unwrap_or(if index == 0 { Use::Camera } else { Use::Metadata });
     let stable = places.stable(&tree.place(&node));
     let stable = stable.and_then(|path| Some(Path::new("/").join(path.strip_prefix(tree.place("/")).ok()?)));
     let sysfs = tree.real(class.join("device")).unwrap_or_default();
@@ -209,18 +183,13 @@ pub(super) fn judge(facts: &super::Facts) -> Vec<Finding> {
         found.push(Finding::fine(Group::Cameras, "held", what));
     }
     let count = |role| me.devices.iter().filter(|device| device.role == role).count();
-    if count(Use::Ribbon) > 0 && !me.wants_libcamera {
+    let finds = facts.configuration.settings().is_none_or(|settings| settings.cameras.is_empty());
+    if count(Use::Ribbon) > 0 && (finds || !me.wants_libcamera) {
         let what = format!("{} of a ribbon-cable camera", counted(count(Use::Ribbon), "device node"));
-        found.push(Finding::fine(
-            Group::Cameras,
-            "ribbon",
-            format!("{what}: source = \"libcamera\" uses it"),
-        ));
+        let how = if finds { "libcamera is asked for it" } else { "source = \"libcamera\" uses it" };
+        found.push(Finding::fine(Group::Cameras, "ribbon", format!("{what}: {how}")));
     }
-    if count(Use::Camera) == 0
-        && me.wanted.is_empty()
-        && facts.configuration.settings().is_none_or(|s| s.cameras.is_empty())
-    {
+    if count(Use::Camera) + count(Use::Ribbon) == 0 && me.wanted.is_empty() && finds {
         found.push(
             Finding::warning(Group::Cameras, "none", "no V4L2 camera is plugged in, and none is configured")
                 .because("the wall is empty")

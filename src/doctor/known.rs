@@ -2,15 +2,12 @@
 
 use super::tree::Tree;
 use super::{Finding, Group};
-use crate::config::settings::Source;
 
 /// What the box runs.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) kernel: String,
     pub(super) board: String,
-    /// Debian's version of libcamera's GStreamer plug-in, or of libcamera.
-    libcamera: Option<String>,
 }
 
 impl Facts {
@@ -18,20 +15,8 @@ impl Facts {
         Self {
             kernel: tree.text("/proc/sys/kernel/osrelease").unwrap_or_default(),
             board: tree.text("/proc/device-tree/model").unwrap_or_default(),
-            libcamera: version_of(
-                &tree.text("/var/lib/dpkg/status").unwrap_or_default(),
-                "gstreamer1.0-libcamera",
-            ),
         }
     }
-}
-
-/// The version that dpkg has installed of a package.
-fn version_of(status: &str, package: &str) -> Option<String> {
-    let is_it = |entry: &&str| entry.lines().any(|line| line.strip_prefix("Package: ") == Some(package));
-    let entry = status.split("\n\n").find(is_it)?;
-    entry.lines().any(|line| line == "Status: install ok installed").then_some(())?;
-    entry.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
 }
 
 /// The numbers at the beginning of a version; what Debian puts before a colon, and behind a dash, is not part of it.
@@ -43,10 +28,8 @@ fn numbers(version: &str) -> Vec<u32> {
 
 pub(super) fn judge(facts: &super::Facts) -> Vec<Finding> {
     let me = &facts.known;
-    let found: Vec<Finding> = [old_gstreamer(facts), slanted(facts), ribbon_kernel(me), slow_board(facts)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let found: Vec<Finding> =
+        [old_gstreamer(facts), ribbon_kernel(me), slow_board(facts)].into_iter().flatten().collect();
     if found.is_empty() && facts.gstreamer.version.is_some() {
         return vec![Finding::fine(Group::Versions, "known", "none that is known to be bad")];
     }
@@ -60,24 +43,6 @@ fn old_gstreamer(facts: &super::Facts) -> Option<Finding> {
         Finding::broken(Group::Versions, "gstreamer", format!("GStreamer {version} is older than 1.22"))
             .because("portald is made for 1.22 and later")
             .mend("upgrade to Debian 12 or later"),
-    )
-}
-
-/// libcamerasrc told nobody of its rows' padding until May 2025 (libcamera commit "gstreamer: Add GstVideoMeta support",
-/// in 0.5.1): widths that its hardware pads come out slanted. Debian 12 has 0.0.3, Debian 13 has 0.4.0.
-fn slanted(facts: &super::Facts) -> Option<Finding> {
-    let version = facts.known.libcamera.as_ref().filter(|version| numbers(version) < vec![0, 5, 1])?;
-    let cameras =
-        facts.configuration.settings().map(|settings| settings.cameras.as_slice()).unwrap_or_default();
-    let is_padded = |camera: &&crate::config::Camera| {
-        matches!(camera.source, Source::Libcamera(_)) && !camera.wish.width.is_multiple_of(64)
-    };
-    let camera = cameras.iter().find(is_padded)?;
-    let what = format!("libcamera {version} gives slanted pictures at a width of {}", camera.wish.width);
-    Some(
-        Finding::warning(Group::Versions, "libcamera", what)
-            .because("before 0.5.1 it hides how its rows are padded; widths that 64 divides are right")
-            .mend(format!("in [camera.{}]: width = 640, 1280 or 1920", camera.name)),
     )
 }
 
@@ -113,16 +78,7 @@ mod tests {
     fn versions_are_compared_as_numbers() {
         assert_eq!(numbers("1.22.0"), [1, 22, 0]);
         assert_eq!(numbers("6.12.20+rpt-rpi-v8"), [6, 12, 20]);
-        assert_eq!(numbers("1:0.0.3-6+rpt1"), [0, 0, 3]);
+        assert_eq!(numbers("1:1.22.0-6+rpt1"), [1, 22, 0]);
         assert!(numbers("1.4.0") < vec![1, 22] && numbers("1.22.0") >= vec![1, 22]);
-        assert!(numbers("0.4.0-7") < vec![0, 5, 1] && numbers("0.5.1") >= vec![0, 5, 1]);
-    }
-
-    #[test]
-    fn only_installed_packages_have_a_version() {
-        let status = "Package: a\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: ab\nStatus: install ok installed\nVersion: 2-1\n";
-        assert_eq!(version_of(status, "a"), None);
-        assert_eq!(version_of(status, "ab").as_deref(), Some("2-1"));
-        assert_eq!(version_of(status, "b"), None);
     }
 }

@@ -10,6 +10,9 @@ use crate::config::settings::Source;
 /// Distributions that have Debian's packages, by `ID` or `ID_LIKE` of os-release(5).
 const DEBIANS: [&str; 3] = ["debian", "ubuntu", "raspbian"];
 
+/// The package of libcamera's modules that know the sensors. Debian 12's libcamera only suggests it.
+const SENSORS: &str = "libcamera-ipa";
+
 /// What GStreamer says of itself.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -42,7 +45,7 @@ impl Facts {
         let lists = tree.names("/var/lib/dpkg/info").into_iter();
         let installed = lists
             .filter_map(|name| Some(name.strip_suffix(".list")?.split(':').next()?.to_owned()))
-            .filter(|name| name.starts_with("gstreamer"))
+            .filter(|name| name.starts_with("gstreamer") || name == SENSORS)
             .collect();
         let mut facts = Self { is_debian, installed, end: looked.end, ..Self::default() };
         for word in looked.words {
@@ -91,7 +94,23 @@ pub(super) fn judge(facts: &super::Facts) -> Vec<Finding> {
         found.insert(0, Finding::fine(group, "required", what));
     }
     found.extend(mixed(me, version));
+    found.extend(knows_no_sensor(facts));
     found
+}
+
+/// libcamera finds no camera without the module that knows its sensor.
+fn knows_no_sensor(facts: &super::Facts) -> Option<Finding> {
+    let me = &facts.gstreamer;
+    let lacks = me.plugin("libcamerasrc").is_some() && me.is_debian && !me.installed.contains(SENSORS);
+    (lacks && facts.cameras.wants_libcamera).then(|| {
+        Finding::warning(
+            Group::GStreamer,
+            "sensors",
+            "libcamera's modules that know sensors are not installed",
+        )
+        .because("libcamera finds no ribbon-cable camera without them")
+        .mend(format!("sudo apt install {SENSORS}"))
+    })
 }
 
 /// Elements that are not there, by package: those that nothing works without, and those that this box wants.

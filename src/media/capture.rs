@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::passthrough::Passage;
 use super::plan::CapturePlan;
 use super::rtsp::TRY_A_PLAYER;
-use super::{MediaError, Timeline, ask, driver, has_element, stamp};
+use super::{MediaError, Timeline, ask, driver, has_element, sensors, stamp};
 
 /// How long the first pictures of a camera that encodes may take: one whose key frames are 10 s apart, and which does not
 /// tell its parameters before, comes within. In the network it has to be logged in at first, in four answers or more.
@@ -190,6 +190,9 @@ impl Capture {
         if let Some(name) = stamp {
             stamp::install(&sink, name);
         }
+        if let Some(wish) = planned.left_to_choose {
+            sensors::choose_for(&by_name(&pipeline, "source")?, wish);
+        }
         let begun = Arc::new(AtomicBool::new(false));
         let mut in_words: Box<InWords> = Box::new(plain_words);
         if let Some(network) = &planned.network {
@@ -224,7 +227,7 @@ impl Capture {
         let begun = Instant::now();
         let failed = play(&pipeline, Origin::Capture, events, in_words).inspect_err(|_| stop(&pipeline))?;
         let capture = Self { pipeline, passage, pulse, dropped, failed };
-        if planned.network.is_some() || capture.passage.is_some() {
+        if planned.network.is_some() || planned.left_to_choose.is_some() || capture.passage.is_some() {
             capture.wait_for_pictures(begun, planned.network.is_some())?;
         }
         Ok(capture)

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use gstreamer as gst;
+use log::{debug, warn};
 
 /// The log categories of the plug-in that hold the driver's answers.
 const CATEGORIES: [&str; 2] = ["v4l2bufferpool", "v4l2"];
@@ -16,10 +17,21 @@ thread_local! {
     static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// What the plug-in makes GLib complain of for each node that is no camera, without being told by anybody (1.22).
+const NOISE: &str = "gst_element_message_full_with_details: assertion 'GST_IS_ELEMENT (element)' failed";
+
 /// Listens from now on. GStreamer is started.
 pub(super) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        gst::glib::log_set_default_handler(|domain, level, message| match level {
+            gst::glib::LogLevel::Error | gst::glib::LogLevel::Critical | gst::glib::LogLevel::Warning
+                if message != NOISE =>
+            {
+                warn!("{}: {message}", domain.unwrap_or("GLib"));
+            }
+            _ => debug!("{}: {message}", domain.unwrap_or("GLib")),
+        });
         // Who debugs GStreamer has set what to see, and sees it on stderr.
         if std::env::var_os("GST_DEBUG").is_none() {
             gst::log::remove_default_log_function();

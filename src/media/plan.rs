@@ -45,6 +45,8 @@ pub struct CapturePlan {
     pub transcoded: Option<&'static str>,
     /// The camera in the network that is asked.
     pub network: Option<Network>,
+    /// What the source chooses by itself, among what it finds that its camera offers.
+    pub left_to_choose: Option<settings::Wish>,
     /// Picture size in pixels, as captured.
     pub width: u32,
     /// See `width`.
@@ -67,6 +69,7 @@ impl CapturePlan {
             encoded: matches!(camera.source, Source::Rtsp(_)) && camera.encoder == EncoderChoice::Auto,
             transcoded: None,
             network: None,
+            left_to_choose: None,
             width,
             height,
             framerate: (framerate, 1),
@@ -98,12 +101,13 @@ pub fn capture(camera: &settings::Camera, encoders: &Encoders) -> Result<Capture
             limited = why;
             chosen
         }
-        Source::Libcamera(None) => {
-            ("libcamera", Values::new(), asked, "libcamera scales to what is asked".to_owned())
-        }
-        Source::Libcamera(Some(name)) => {
-            let values = Values::new().with("camera", name);
-            ("libcamera-named", values, asked, "libcamera scales to what is asked".to_owned())
+        Source::Libcamera(name) => {
+            let (template, values) = match name {
+                None => ("libcamera", Values::new()),
+                Some(name) => ("libcamera-named", Values::new().with("camera", name)),
+            };
+            let settings::Wish { width, height, framerate } = wish;
+            (template, values, asked, format!("libcamera's nearest to {width}x{height} at {framerate} fps"))
         }
         Source::Rtsp(url) => {
             let asked = network.insert(Network::describe(url, camera.rtsp_transport)?);
@@ -122,8 +126,20 @@ pub fn capture(camera: &settings::Camera, encoders: &Encoders) -> Result<Capture
     let values = values.picture(width, height, framerate);
     let launch = template.render(&values).map_err(|e| MediaError::pipeline("source", e))?;
     let encoded = template.codec.as_deref() == Some("h264");
+    let left_to_choose = matches!(camera.source, Source::Libcamera(_)).then_some(*wish);
     let transcoded = (!is_auto).then_some("the configuration names an encoder");
-    Ok(CapturePlan { launch, encoded, transcoded, network, width, height, framerate, reason, limited })
+    Ok(CapturePlan {
+        launch,
+        encoded,
+        transcoded,
+        network,
+        left_to_choose,
+        width,
+        height,
+        framerate,
+        reason,
+        limited,
+    })
 }
 
 type Chosen = (&'static str, Values, (u32, u32, (u32, u32)), String);

@@ -12,6 +12,7 @@ use super::{MediaError, has_element, missing};
 use crate::config::settings::Wish;
 use crate::identity::Places;
 use crate::modes::{Format, Mode, Rates, SizeRange};
+use crate::nodes::Use;
 
 /// A camera of this box.
 #[derive(Debug, Clone, Serialize)]
@@ -28,17 +29,36 @@ pub struct Device {
     pub modes: Vec<Mode>,
 }
 
-/// The V4L2 cameras that are plugged in, in the order of their nodes. Blocks while each is opened.
+/// What the nodes of V4L2 are.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// The cameras, in the order of their nodes.
+    pub cameras: Vec<Device>,
+    /// Whether there is one that libcamera may know: on a ribbon cable, or part of the board.
+    pub has_ribbon: bool,
+}
+
+/// Looks at the V4L2 devices that are plugged in. Blocks while each is opened.
 #[must_use]
-pub fn devices() -> Vec<Device> {
-    let Some(provider) = gst::DeviceProviderFactory::by_name("v4l2deviceprovider") else { return Vec::new() };
+pub fn look() -> Look {
+    let Some(provider) = gst::DeviceProviderFactory::by_name("v4l2deviceprovider") else {
+        return Look::default();
+    };
     let places = Places::default();
-    let mut found: Vec<Device> = provider
+    let mut has_ribbon = false;
+    let mut cameras: Vec<Device> = provider
         .devices()
         .iter()
         .filter(|device| device.has_classes("Video/Source"))
         .filter_map(|device| {
             let properties = device.properties()?;
+            let text = |name: &str| properties.get::<String>(name).unwrap_or_default();
+            let capabilities = properties.get::<u32>("v4l2.device.device_caps").unwrap_or(0);
+            let role = Use::of_capture(&text("v4l2.device.driver"), &text("v4l2.device.card"), capabilities);
+            has_ribbon |= role == Use::Ribbon;
+            if role != Use::Camera {
+                return None;
+            }
             let node = PathBuf::from(properties.get::<String>("device.path").ok()?);
             let modes = device.caps().map(|caps| modes_of(&caps, &Wish::default())).unwrap_or_default();
             let path = places.stable(&node).unwrap_or_else(|| node.clone());
@@ -46,40 +66,9 @@ pub fn devices() -> Vec<Device> {
             Some(Device { name: name_of(&path, &title), title, path, node, modes })
         })
         .collect();
-    found.sort_by_key(|device| (device.node.as_os_str().len(), device.node.clone()));
-    tell_apart(&mut found);
-    found
-}
-
-/// A camera of libcamera, such as one on a Raspberry Pi's ribbon cable.
-#[derive(Debug, Clone, Serialize)]
-pub struct Sensor {
-    /// What libcamera calls it; `libcamera:` before it makes it a `source`.
-    pub name: String,
-    /// What it offers.
-    pub modes: Vec<Mode>,
-}
-
-/// The cameras of libcamera, if its plug-in is installed. USB cameras, which it lists too, are left to V4L2. Blocks while
-/// they are asked.
-#[must_use]
-pub fn sensors() -> Vec<Sensor> {
-    let Some(provider) = gst::DeviceProviderFactory::by_name("libcameraprovider") else { return Vec::new() };
-    let sensor = |device: &gst::Device| {
-        let caps = device.caps();
-        let modes = caps.map(|caps| modes_of(&caps, &Wish::default())).unwrap_or_default();
-        Sensor { name: device.display_name().to_string(), modes }
-    };
-    let devices = provider.devices();
-    let found = devices.iter().filter(|device| device.has_classes("Source/Video")).map(sensor);
-    found.filter(|sensor| !is_usb(&sensor.name)).collect()
-}
-
-/// libcamera names a USB camera after its place, and then `-VENDOR:PRODUCT`.
-fn is_usb(name: &str) -> bool {
-    let Some((_, numbers)) = name.rsplit_once('-') else { return false };
-    let is_number = |text: &str| text.len() == 4 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    numbers.split_once(':').is_some_and(|(vendor, product)| is_number(vendor) && is_number(product))
+    cameras.sort_by_key(|device| (device.node.as_os_str().len(), device.node.clone()));
+    tell_apart(&mut cameras);
+    Look { cameras, has_ribbon }
 }
 
 /// What the device at `path` offers, sizes that it has a range of at the one nearest to `wish`. Blocks while it is open.
@@ -116,7 +105,7 @@ pub fn modes(path: &Path, wish: &Wish) -> Result<Vec<Mode>, MediaError> {
 }
 
 /// The modes in a pad's caps; a range of sizes is offered at the one nearest to `wish`.
-fn modes_of(caps: &gst::Caps, wish: &Wish) -> Vec<Mode> {
+pub(super) fn modes_of(caps: &gst::Caps, wish: &Wish) -> Vec<Mode> {
     let mut modes = Vec::new();
     for (structure, features) in caps.iter_with_features() {
         // What is not whole pictures in system memory (DMABuf on 1.26, interlaced fields) is not what we capture.
@@ -222,9 +211,13 @@ fn tell_apart(found: &mut [Device]) {
 /// A camera's name made of its stable path: `usb-046d_C920-video-index0` becomes `usb-046d-c920`.
 fn name_of(path: &Path, title: &str) -> String {
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or(title);
-    let file = file.strip_suffix("-video-index0").unwrap_or(file);
+    name_from(file.strip_suffix("-video-index0").unwrap_or(file))
+}
+
+/// A camera's name made of what its maker or driver calls it: `HD Pro C920` becomes `hd-pro-c920`.
+pub(crate) fn name_from(text: &str) -> String {
     let mut name = String::new();
-    for c in file.chars() {
+    for c in text.chars() {
         match c.to_ascii_lowercase() {
             c if c.is_ascii_alphanumeric() => name.push(c),
             _ if !name.is_empty() && !name.ends_with('-') => name.push('-'),
@@ -238,13 +231,6 @@ fn name_of(path: &Path, title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn usb_cameras_of_libcamera_are_told_from_those_on_a_ribbon() {
-        assert!(is_usb("\\_SB_.PC00.RP01.PXSX-2:1.0-046d:082d"));
-        assert!(!is_usb("/base/soc/i2c0mux/i2c@1/imx219@10"));
-        assert!(!is_usb("/base/axi/pcie@1000120000/rp1/i2c@88000/imx708@1a"));
-    }
 
     #[test]
     fn names_come_from_stable_paths() {

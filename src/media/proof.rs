@@ -8,9 +8,7 @@
 mod picture;
 mod profile;
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -24,6 +22,7 @@ use self::picture::{Brightness, Picture};
 use self::profile::h264_profile;
 pub(super) use self::profile::wrong_profile;
 use super::capture::{build, by_name, stop, words};
+use super::child::{self, Answer, Silence};
 use super::encode::Recipe;
 use super::knobs::Knobs;
 use super::{MediaError, has_element};
@@ -44,7 +43,7 @@ const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(3);
 /// How long the child may take for all.
 const LIMIT: Duration = Duration::from_secs(15);
 /// Most of a child's answer that is read, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_ANSWER: u64 = 64 * 1024;
 /// Mean difference of brightness, of 255, between what went in and what comes out of the decoder. Good encoders are
 /// under 5; an all-green picture, or one of another frame's size, is over 40.
 const MAX_DIFFERENCE: f64 = 25.0;
@@ -139,52 +138,18 @@ pub fn in_child(program: &Path, job: &Job) -> Verdict {
 
 fn in_child_within(program: &Path, job: &Job, limit: Duration) -> Verdict {
     let Ok(text) = serde_json::to_vec(job) else { return Verdict::fault("the trial cannot be described") };
-    let spawned = Command::new(program)
-        .arg("prove-encoder")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) => return Verdict::fault(format!("the trial cannot be started: {error}")),
-    };
-    // Taken and closed: the child reads to the end.
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that died before it read has no answer either.
-        let _ = stdin.write_all(&text);
-    }
-    let reader = child.stdout.take().map(|stdout| {
-        std::thread::spawn(move || {
-            let mut answer = String::new();
-            let read = std::io::Read::read_to_string(
-                &mut std::io::Read::take(stdout, MAX_ANSWER as u64),
-                &mut answer,
-            );
-            read.map(|_| answer)
-        })
-    });
-    let begun = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Some(status),
-            Ok(None) if begun.elapsed() < limit => std::thread::sleep(Duration::from_millis(20)),
-            _ => break None,
+    let Answer { text, status } = match child::ask(program, "prove-encoder", &text, limit, MAX_ANSWER) {
+        Ok(answer) => answer,
+        Err(Silence::NotStarted(error)) => {
+            return Verdict::fault(format!("the trial cannot be started: {error}"));
+        }
+        Err(Silence::Late) => {
+            let fault = format!("it did not end within {} s", limit.as_secs());
+            return Verdict { late: true, ..Verdict::fault(fault) };
         }
     };
-    if status.is_none() {
-        // A driver that holds it in the kernel holds it still; then it is init's when we end.
-        let _ = child.kill();
-        let _ = child.try_wait();
-        let fault = format!("it did not end within {} s", limit.as_secs());
-        return Verdict { late: true, ..Verdict::fault(fault) };
-    }
-    let answer = reader.and_then(|thread| thread.join().ok()).and_then(Result::ok).unwrap_or_default();
-    if let Ok(verdict) = serde_json::from_str(&answer) {
-        return verdict;
-    }
-    let how = status.map(|status| status.to_string()).unwrap_or_default();
-    Verdict::fault(format!("it took its process with it ({how})"))
+    let crashed = || Verdict::fault(format!("it took its process with it ({status})"));
+    serde_json::from_str(&text).unwrap_or_else(|_| crashed())
 }
 
 /// Runs the trial in this process. Blocks, for ever if the driver does: meant for the child.

@@ -67,12 +67,15 @@ pub enum Shape {
     Fraction,
     /// Letters, digits, `-` and `_`.
     Word,
-    /// Letters, digits and `/ . _ : + = , @ -`: a device or a camera's name. Written in double quotes.
+    /// Letters, digits and `/ . _ : + = , @ -`: a device. Written in double quotes.
     Path,
+    /// What a path may hold, spaces and backslashes: libcamera's name of a camera. Written in double quotes, backslashes
+    /// twice.
+    Camera,
 }
 
 impl Shape {
-    /// Whether `value` has this shape. Only what has may come into a launch line: no space, quote, backslash, `!`.
+    /// Whether `value` has this shape. Only what has may come into a launch line: no quote, no control character, no `!`.
     #[must_use]
     pub fn fits(self, value: &str) -> bool {
         let number = |s: &str| !s.is_empty() && s.len() <= 20 && s.bytes().all(|b| b.is_ascii_digit());
@@ -85,6 +88,7 @@ impl Shape {
             Self::Fraction => value.split_once('/').is_some_and(|(n, d)| number(n) && number(d)),
             Self::Word => made_of("-_"),
             Self::Path => made_of("/._:+=,@-"),
+            Self::Camera => made_of("/._:+=,@- \\"),
         }
     }
 }
@@ -96,6 +100,7 @@ impl fmt::Display for Shape {
             Self::Fraction => "a fraction such as 30/1",
             Self::Word => "letters, digits, - and _",
             Self::Path => "letters, digits and / . _ : + = , @ -",
+            Self::Camera => "letters, digits, spaces and / . _ : + = , @ - \\",
         })
     }
 }
@@ -108,7 +113,7 @@ pub const PLACEHOLDERS: &[Placeholder] = {
     }
     &[
         p("device", &[Source], Shape::Path, "path of the V4L2 device"),
-        p("camera", &[Source], Shape::Path, "libcamera's name of the camera"),
+        p("camera", &[Source], Shape::Camera, "libcamera's name of the camera"),
         p("pattern", &[Source], Shape::Word, "test pattern, as videotestsrc names them"),
         p("format", &[Source], Shape::Word, "raw format the camera sends, as GStreamer names it: YUY2, NV12"),
         p("width", &[Source, Encoder], Shape::Number, "width of the picture in pixels"),

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { guest, logs, put, tryGuest, until, url } from './guest.mjs';
-import { cameraOf, cameraTable, launchBrowser, kindOf, PATIENCE, serve, stopServing } from './wall.mjs';
+import { cameraOf, cameraTable, launchBrowser, kindOf, PATIENCE, readStill, serve, stopServing } from './wall.mjs';
 
 /** Two cameras: the first with the single-planar interface, the second with the multi-planar one, as on boards. */
 const SIZES = { small: [320, 180], large: [640, 480] };
@@ -54,15 +54,4 @@ async function shows(...said) {
   }
   const journal = await guest('journalctl -u portald -o cat');
   for (const words of said) assert.match(journal, words);
-}
-
-/** Runs in the page: a picture's size, and 64 pixels from left to right below all that vivid writes into it. */
-async function readStill(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
-  const picture = await createImageBitmap(await answer.blob());
-  const canvas = new OffscreenCanvas(64, 36);
-  const context = canvas.getContext('2d');
-  context.drawImage(picture, 0, 0, 64, 36);
-  return { width: picture.width, height: picture.height, row: [...context.getImageData(0, 32, 64, 1).data] };
 }

@@ -2,7 +2,7 @@
 # Builds the virtual machine of `make test-vm`, once, and prints the directory that holds it: vmlinuz, initrd.img, root.ext4.
 #
 # A Debian of this host's own suite (the portald built here must find its libc and GStreamer there), Debian's stock kernel with
-# `vivid`, a virtual camera, and an agent that runs what the host asks for. Kept outside the tree under a name made from
+# virtual cameras, and an agent that runs what the host asks for. Kept outside the tree under a name made from
 # everything that goes into it, so that a change here or in packages.txt makes a new one; progress goes to stderr.
 # Delete the directory to build anew, with the suite's packages of the day.
 #
@@ -17,9 +17,9 @@ packages_file=$here/../../packaging/packages.txt
 cache=${PORTALD_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portald/vm}
 mirror=${PORTALD_VM_MIRROR:-http://deb.debian.org/debian}
 
-# What the guest must be able to load: its disk, network and shared folder; vivid; a camera fed by a program; and what a USB
-# camera that is a program is made of.
-modules=(virtio_pci virtio_blk virtio_net virtio_rng ext4 9p 9pnet_virtio overlay vivid v4l2loopback uvcvideo dummy_hcd gadgetfs)
+# What the guest must be able to load: its disk, network and shared folder; vivid; a camera fed by a program; one that only
+# libcamera can use; and what a USB camera that is a program is made of.
+modules=(virtio_pci virtio_blk virtio_net virtio_rng ext4 9p 9pnet_virtio overlay vivid v4l2loopback vimc uvcvideo dummy_hcd gadgetfs)
 # What must be there before the root file system is.
 boot_modules=(virtio_pci virtio_blk ext4)
 # Room for the largest Debian so far (0.9 GB) and for a package under test; the file is sparse.
@@ -120,8 +120,8 @@ install_kernel() {
     kept=$root/usr/lib/modules/$version
     mkdir -p "$root/usr/lib/modules"
     mv "$full" "$kept"
-    build_loopback "$build" "$root" "$version"
-    install -D -m 644 "$build/v4l2loopback.ko" "$kept/updates/v4l2loopback.ko"
+    build_modules "$build" "$root" "$version"
+    install -D -m 644 -t "$kept/updates" "$build"/{v4l2loopback,vimc}.ko
     in_root "$root" depmod "$version"
     module_files "$root" "$version" "${modules[@]}" | sort -u >"$build/modules.list"
     mv "$kept" "$build/modules.full"
@@ -134,19 +134,23 @@ install_kernel() {
 }
 
 # v4l2loopback, a camera fed by a program, is no part of Debian's kernel: Debian has its source, to be compiled against the
-# kernel's headers. That is done in a copy of the guest, of which nothing else is kept.
-build_loopback() {
-    local build=$1 root=$2 version=$3 maker=$1/maker
-    say "    v4l2loopback for $version"
+# kernel's headers. So with vimc, a camera like those on ribbon cables, of which Debian has the kernel's own source. That is done
+# in a copy of the guest, of which nothing else is kept.
+build_modules() {
+    local build=$1 root=$2 version=$3 maker=$1/maker source=linux-source-$(cut -d. -f1,2 <<<"$3") vimc
+    say "    v4l2loopback and vimc for $version"
+    vimc=$source/drivers/media/test-drivers/vimc
     cp -a "$root" "$maker"
     {
         # shellcheck disable=SC2046 # one word per package is meant
         in_root "$maker" apt-get -qq -y --no-install-recommends install "linux-headers-$version" $(packages module | grep -v -- '-dkms$')
         # Not installed: dkms would build for the kernel of this host.
-        in_root "$maker" sh -ec 'cd /tmp && apt-get -qq download "$1" && dpkg-deb -x "$1"_*.deb /' - "$(packages module | grep -- '-dkms$')"
+        in_root "$maker" sh -ec 'cd /tmp && apt-get -qq download "$1" "$2" && dpkg-deb -x "$1"_*.deb /' - "$(packages module | grep -- '-dkms$')" "$source"
         in_root "$maker" sh -ec "make -C /usr/src/linux-headers-$version M=\$(echo /usr/src/v4l2loopback-*) modules"
-    } >"$build/module.log" 2>&1 || { tail -20 "$build/module.log" >&2; die "v4l2loopback does not build" "see the lines above"; }
-    mv "$maker"/usr/src/v4l2loopback-*/v4l2loopback.ko "$build/"
+        dpkg-deb --fsys-tarfile "$maker"/tmp/"$source"_*.deb | tar -xO "./usr/src/$source.tar.xz" | tar -xJ -C "$maker/usr/src" "$vimc"
+        in_root "$maker" make -C "/usr/src/linux-headers-$version" M="/usr/src/$vimc" CONFIG_VIDEO_VIMC=m modules
+    } >"$build/module.log" 2>&1 || { tail -20 "$build/module.log" >&2; die "v4l2loopback or vimc does not build" "see the lines above"; }
+    mv "$maker"/usr/src/v4l2loopback-*/v4l2loopback.ko "$maker/usr/src/$vimc/vimc.ko" "$build/"
     rm -rf --one-file-system "$maker"
 }
 

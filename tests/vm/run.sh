@@ -99,6 +99,7 @@ make_share() {
     [[ -z ${PORTALD_DEB:-} ]] || cp "$PORTALD_DEB" "$share/portald.deb"
     # Static, because the guest need not be of this host's release.
     cc -O2 -Wall -Wextra -Werror -static -pthread -o "$share/usbcam" "$here/guest/usbcam.c"
+    cc -O2 -Wall -Wextra -Werror -shared -fPIC -nostdlib -o "$share/vimc.so" "$here/guest/vimc.c"
     local extra
     for extra in systemd/portald.service packaging/sysusers.conf; do
         [[ ! -e $tree/$extra ]] || cp "$tree/$extra" "$share/"

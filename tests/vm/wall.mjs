@@ -67,9 +67,14 @@ export async function openWall(browser) {
   return page;
 }
 
-/** A camera as the API shows it. */
+/** The cameras as the API shows them. */
+export async function listCameras() {
+  return (await fetch(new URL('/api/cameras', url))).json();
+}
+
+/** One of them. */
 export async function cameraOf(name) {
-  const cameras = await (await fetch(new URL('/api/cameras', url))).json();
+  const cameras = await listCameras();
   const camera = cameras.find((one) => one.name === name);
   assert.ok(camera, `no camera “${name}” among ${JSON.stringify(cameras)}`);
   return camera;
@@ -223,4 +228,15 @@ function watchPictures() {
     };
     tile.video.requestVideoFrameCallback(look);
   }
+}
+
+/** Runs in the page: a picture's size, and 64 pixels from left to right below all that vivid writes into it. */
+export async function readStill(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
+  const picture = await createImageBitmap(await answer.blob());
+  const canvas = new OffscreenCanvas(64, 36);
+  const context = canvas.getContext('2d');
+  context.drawImage(picture, 0, 0, 64, 36);
+  return { width: picture.width, height: picture.height, row: [...context.getImageData(0, 32, 64, 1).data] };
 }

@@ -1,6 +1,6 @@
 //! libcamera's cameras, from a device provider that is made up.
 
-use super::super::probe;
+use super::super::sensors;
 use super::*;
 use crate::modes::Format;
 
@@ -50,9 +50,7 @@ mod imp {
 
         fn probe(&self) -> Vec<gst::Device> {
             let caps: gst::Caps =
-                "video/x-raw,format=NV12,width=[32,3280,2],height=[32,2464,2],framerate=[1/1,30/1]"
-                    .parse()
-                    .unwrap();
+                "video/x-raw,format=NV12,width=[32,3280,2],height=[32,2464,2]".parse().unwrap();
             ["/base/soc/i2c0mux/i2c@1/imx219@10", "\\_SB_.PC00.XHCI-3:1.0-046d:082d"]
                 .map(|name| {
                     let device: FakeCamera = glib::Object::builder()
@@ -78,7 +76,7 @@ glib::wrapper! {
 #[test]
 fn cameras_of_libcamera_are_listed_with_what_they_offer() {
     gst::init().unwrap();
-    assert!(probe::sensors().is_empty(), "without the plug-in there are none");
+    assert!(sensors::here().is_empty(), "without the plug-in there are none");
     let registered = gst::DeviceProvider::register(
         None,
         "libcameraprovider",
@@ -86,9 +84,9 @@ fn cameras_of_libcamera_are_listed_with_what_they_offer() {
         FakeProvider::static_type(),
     );
     registered.unwrap();
-    let found = probe::sensors();
+    let found = sensors::here();
     let names: Vec<_> = found.iter().map(|sensor| sensor.name.as_str()).collect();
     assert_eq!(names, ["/base/soc/i2c0mux/i2c@1/imx219@10"], "USB cameras are V4L2's");
-    let mode = &found[0].modes[0];
+    let mode = &found[0].modes(&Wish::default())[0];
     assert_eq!((mode.width, mode.height, &mode.format), (1280, 720, &Format::Raw("NV12".into())));
 }
