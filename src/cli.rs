@@ -144,8 +144,9 @@ const DRAIN: (&str, &str) = ("GST_V4L2_FORCE_DRAIN", "1");
 /// Told to glibc's allocator (mallopt(3)). By default threads spread over eight arenas for each processor, and each
 /// arena keeps the most that it ever needed: encoders come and go here, and what they leave would add up.
 const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
-/// Told to libcamera, which else writes some coloured lines to stderr, and so to the journal, each time it is started.
+/// Told to libcamera, which else writes some lines to stderr, and so to the journal, each time it is started.
 const QUIET: (&str, &str) = ("LIBCAMERA_LOG_LEVELS", "*:ERROR");
+/// Told to libcamera, too: its errors shall have no colours there.
 const PLAIN: (&str, &str) = ("LIBCAMERA_LOG_NO_COLOR", "1");
 
 /// Starts this program again with these in its environment, in place of this process. A process cannot safely change its
@@ -163,8 +164,9 @@ fn set_environment() {
         again.arg0(name);
     }
     // Returns only if it fails; then all works but for the leak, and takes more memory.
+    let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
     let error = again.args(arguments).envs(missing).exec();
-    warn!("cannot set {} and {}: {error}", DRAIN.0, ARENAS.0);
+    warn!("cannot set {}: {error}", names.join(", "));
 }
 
 /// Does what the arguments say.

@@ -14,7 +14,7 @@ use log::{info, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::cameras::Stage;
 use self::fleet::Fleet;
@@ -41,7 +41,7 @@ use crate::{events, mdns, report, systemd, watchdog};
 
 /// Where templates are looked for beside the built-in ones; later ones win.
 const TEMPLATE_DIRS: [&str; 2] = ["/usr/share/portald/pipelines", "/etc/portald/pipelines"];
-/// How long the first look for cameras is waited for, so that the log tells how many there are.
+/// How long the first looks for cameras are waited for, so that the log tells how many there are.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// Cameras that were switched on and wait to be published; each waits once at most.
 const SWITCHED_ON: usize = 16;
@@ -222,10 +222,11 @@ async fn serve(
         warn!("no viewer can be served: {error}; {}", error.hint());
     }
     let mut finder = fleet.finds().then(Finder::new);
-    if fleet.finds()
-        && let Ok(devices) = timeout(FIRST_LOOK, look(&mut finder)).await
+    let first_look = Instant::now() + FIRST_LOOK;
+    while finder.as_ref().is_some_and(Finder::is_looking)
+        && let Ok(found) = timeout_at(first_look, look(&mut finder)).await
     {
-        fleet.found(devices).await;
+        fleet.found(found).await;
     }
     announce(fleet.settings());
     let announced =

@@ -1,5 +1,6 @@
 //! `portald devices`: what this box has, in words or as JSON.
 
+use std::env;
 use std::fmt::Write;
 use std::io::Read;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::media::plan::{self, CapturePlan};
 use crate::media::probe::{self, Device};
 use crate::media::proof::{self, Job, Verdict};
 use crate::media::{Timeline, has_element, sensors};
-use crate::modes::{self, Mode};
+use crate::modes::{self, Format, Mode};
 use crate::proto::negotiation::Codec;
 use crate::template::{Template, Values};
 
@@ -28,6 +29,9 @@ struct Found {
     cameras: Vec<CameraFound>,
     /// Cameras of libcamera.
     libcamera: Vec<SensorFound>,
+    /// Why libcamera's cameras are not known, or what it complained of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    libcamera_fault: Option<String>,
     encoders: Vec<EncoderFound>,
     /// What the configured cameras would be, or those found, if all were watched at once.
     all_watched: Forecast,
@@ -46,10 +50,17 @@ struct SensorFound {
     /// What libcamera calls it; `libcamera:` before it makes it a `source`.
     name: String,
     title: String,
-    /// What it offers.
-    modes: Vec<Mode>,
-    /// What would be chosen for 1280x720 at 30 fps, and why.
+    /// What it offers. libcamera does not tell at which rates.
+    modes: Vec<Size>,
+    /// What it would be asked for when 1280x720 at 30 fps is wished for.
     choice: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Size {
+    format: Format,
+    width: u32,
+    height: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,16 +92,20 @@ pub fn list(json: bool, settings: &Settings) -> Result<String, StartError> {
     let wish = Wish::default();
     let choice = |modes: &[Mode]| Some(modes::choose(modes, &wish, true)?.reason);
     let cameras = probe::look().cameras;
-    let sensors = sensors::here();
+    let asked = env::current_exe().map_err(|error| error.to_string());
+    let asked = asked.and_then(|program| sensors::in_child(&program));
+    let (sensors, libcamera_fault) = asked.unwrap_or_else(|why| (Vec::new(), Some(why)));
     let finds = cameras.iter().cloned().map(Find::from).chain(sensors.iter().map(Find::from));
     let all_watched = outlook(settings, finds, &known);
     let cameras = cameras.into_iter().map(|device| CameraFound { choice: choice(&device.modes), device });
     let sensors = sensors.into_iter().map(|sensor| {
-        let modes = sensor.modes(&wish);
-        let title = sensor.title().to_owned();
-        SensorFound { title, choice: choice(&modes), modes, name: sensor.name }
+        let (modes, title) = (sensor.modes(&wish), sensor.title().to_owned());
+        let choice = modes::choose(&modes, &wish, false).map(|choice| choice.in_words());
+        let size = |Mode { format, width, height, .. }: Mode| Size { format, width, height };
+        SensorFound { title, choice, modes: modes.into_iter().map(size).collect(), name: sensor.name }
     });
-    let found = Found { cameras: cameras.collect(), libcamera: sensors.collect(), encoders, all_watched };
+    let (cameras, libcamera) = (cameras.collect(), sensors.collect());
+    let found = Found { cameras, libcamera, libcamera_fault, encoders, all_watched };
     if json {
         return Ok(serde_json::to_string_pretty(&found).unwrap_or_default() + "\n");
     }
@@ -179,13 +194,18 @@ fn in_words(found: &Found) -> String {
         }
     }
     for SensorFound { name, title, modes, choice } in &found.libcamera {
-        let _ = writeln!(text, "camera of libcamera: {title}\n  source = \"libcamera:{name}\"");
+        // As TOML has it: between the others a backslash would be a sign of its own.
+        let quote = if name.contains('\\') { '\'' } else { '"' };
+        let _ = writeln!(text, "camera of libcamera: {title}\n  source = {quote}libcamera:{name}{quote}");
         if let Some(choice) = choice {
-            let _ = writeln!(text, "  takes {choice}");
+            let _ = writeln!(text, "  is asked for {choice}");
         }
-        for mode in modes {
-            let _ = writeln!(text, "  {mode}");
+        for Size { format, width, height } in modes {
+            let _ = writeln!(text, "  {width}x{height} {format}");
         }
+    }
+    if let Some(fault) = &found.libcamera_fault {
+        let _ = writeln!(text, "libcamera: {fault}");
     }
     for encoder in &found.encoders {
         let state = match (&encoder.trial, &encoder.package) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::info;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::config::settings::{self, MAX_CAMERAS, Settings, Source};
@@ -57,81 +58,114 @@ pub(crate) fn camera(settings: &Settings, find: Find) -> Option<settings::Camera
     Some(found)
 }
 
-/// What there is. Blocks while every camera is opened, and libcamera asked.
-fn look() -> Vec<Find> {
-    let Look { cameras, has_ribbon } = probe::look();
-    let mut found: Vec<_> = cameras.into_iter().map(Find::from).collect();
-    // Most boxes have none, and need no libcamera.
-    if has_ribbon {
-        found.extend(ribbon());
-    }
-    found
-}
-
-/// The cameras of libcamera; if there are none, the log says why.
-fn ribbon() -> Vec<Find> {
-    const NONE: &str = "this box has what receives a ribbon-cable camera, but";
+/// The cameras of libcamera. Blocks while it is asked.
+///
+/// # Errors
+/// Why there are none, in words.
+fn ribbon() -> Result<Vec<Find>, String> {
+    const BUT: &str = "this box has what receives a ribbon-cable camera, but";
     if !has_element("libcamerasrc") {
-        info!("{NONE} not what makes pictures of it: apt install gstreamer1.0-libcamera libcamera-ipa");
-        return Vec::new();
+        return Err(format!(
+            "{BUT} not what makes pictures of it: apt install gstreamer1.0-libcamera libcamera-ipa"
+        ));
     }
     let asked = env::current_exe().map_err(|error| error.to_string());
-    match asked.and_then(|program| sensors::in_child(&program)) {
-        Ok(sensors) if sensors.is_empty() => {
-            info!("{NONE} libcamera knows none; if one is connected: apt install libcamera-ipa");
-            Vec::new()
-        }
-        Ok(sensors) => sensors.iter().map(Find::from).collect(),
-        Err(why) => {
-            warn!("{NONE} it cannot be found: {why}");
-            Vec::new()
-        }
+    let (sensors, said) = asked
+        .and_then(|program| sensors::in_child(&program))
+        .map_err(|why| format!("{BUT} it cannot be found: {why}"))?;
+    match said {
+        _ if !sensors.is_empty() => Ok(sensors.iter().map(Find::from).collect()),
+        Some(said) => Err(format!("{BUT} libcamera finds none: {said}")),
+        None => Err(format!("{BUT} libcamera finds none; if one is connected: apt install libcamera-ipa")),
     }
 }
 
 /// Looks for cameras: at first, and whenever something was plugged in.
 pub(crate) struct Finder {
-    dev: PathBuf,
-    watcher: Watcher,
-    known: BTreeSet<PathBuf>,
+    news: News,
     /// A look that is under way; opening a camera may take long.
-    looking: Option<JoinHandle<Vec<Find>>>,
-    /// Whether there was none yet.
-    first: bool,
+    looking: Option<JoinHandle<Look>>,
+    /// libcamera is being asked, which takes longer: nobody else's camera waits for it.
+    asking: Option<JoinHandle<Result<Vec<Find>, String>>>,
+    /// The nodes that libcamera was last asked about. Such cameras stay, and a question may disturb one that runs.
+    asked: BTreeSet<PathBuf>,
+    /// Why libcamera gave none, as the log has it already.
+    told: Option<String>,
 }
 
 impl Finder {
-    /// Must be called within the runtime.
+    /// Looks for the first time. Must be called within the runtime.
     pub(crate) fn new() -> Self {
-        let dev = Places::default().dev;
-        let linked = ["by-id", "by-path"].map(|kind| dev.join("v4l").join(kind));
-        let watcher = Watcher::new(linked.to_vec());
-        Self { known: nodes(&dev), dev, watcher, looking: None, first: true }
+        let looking = Some(spawn_blocking(probe::look));
+        let (asking, asked, told) = Default::default();
+        Self { news: News::new(), looking, asking, asked, told }
+    }
+
+    /// Whether there will be an answer soon, without anything being plugged in.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.looking.is_some() || self.asking.is_some()
     }
 
     /// What there is, when there may be something new. One that is unplugged stays listed, as absent. May be dropped and
     /// called again.
     pub(crate) async fn next(&mut self) -> Vec<Find> {
-        if self.looking.is_none() {
-            if !self.first {
-                self.news().await;
+        loop {
+            tokio::select! {
+                look = end_of(&mut self.looking) => {
+                    let Look { cameras, ribbon } = look.unwrap_or_default();
+                    if self.asking.is_none() && !ribbon.is_subset(&self.asked) {
+                        self.asked = ribbon;
+                        self.asking = Some(spawn_blocking(self::ribbon));
+                    }
+                    return cameras.into_iter().map(Find::from).collect();
+                }
+                answer = end_of(&mut self.asking) => match answer.unwrap_or_else(|| Ok(Vec::new())) {
+                    Ok(found) => return found,
+                    Err(why) => {
+                        // What is plugged in next may be what was missing.
+                        self.asked.clear();
+                        if self.told.as_ref() != Some(&why) {
+                            info!("{why}");
+                        }
+                        self.told = Some(why);
+                        return Vec::new();
+                    }
+                },
+                () = self.news.next(), if self.looking.is_none() => {
+                    self.looking = Some(spawn_blocking(|| {
+                        std::thread::sleep(SETTLE);
+                        probe::look()
+                    }));
+                }
             }
-            let after = if self.first { Duration::ZERO } else { SETTLE };
-            self.first = false;
-            self.looking = Some(spawn_blocking(move || {
-                std::thread::sleep(after);
-                look()
-            }));
         }
-        let found = match &mut self.looking {
-            Some(looking) => looking.await.unwrap_or_default(),
-            None => Vec::new(),
-        };
-        self.looking = None;
-        found
+    }
+}
+
+/// What came of work that is under way, which then no longer is; none: it panicked.
+async fn end_of<T>(work: &mut Option<JoinHandle<T>>) -> Option<T> {
+    let Some(handle) = work else { return pending().await };
+    let result = handle.await.ok();
+    *work = None;
+    result
+}
+
+/// Whether something was plugged in.
+struct News {
+    dev: PathBuf,
+    watcher: Watcher,
+    known: BTreeSet<PathBuf>,
+}
+
+impl News {
+    fn new() -> Self {
+        let dev = Places::default().dev;
+        let linked = ["by-id", "by-path"].map(|kind| dev.join("v4l").join(kind));
+        let watcher = Watcher::new(linked.to_vec());
+        Self { known: nodes(&dev), dev, watcher }
     }
 
-    async fn news(&mut self) {
+    async fn next(&mut self) {
         loop {
             let told = self.watcher.changed().await;
             // Asking opens every camera: not without a reason.
@@ -170,6 +204,8 @@ fn names(name: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn device(name: &str, path: &str) -> Device {
@@ -190,5 +226,20 @@ mod tests {
                 })
                 .collect();
         assert_eq!(names, [Some("cam".into()), Some("cam-2".into()), None]);
+    }
+
+    #[test]
+    fn two_sensors_of_one_model_are_two_cameras() {
+        let mut settings = crate::config::load_with(Some(Path::new("/dev/null")), []).unwrap();
+        for place in ["i2c@88000", "i2c@80000"] {
+            let name = format!("/base/axi/pcie@1000120000/rp1/{place}/imx708@1a");
+            let sensor: Sensor = serde_json::from_value(json!({ "name": name, "caps": "" })).unwrap();
+            settings.cameras.extend(camera(&settings, Find::from(&sensor)));
+        }
+        let found =
+            settings.cameras.iter().map(|camera| (camera.name.to_string(), camera.source.to_string()));
+        let source = "libcamera:/base/axi/pcie@1000120000/rp1/i2c@88000/imx708@1a";
+        assert_eq!(found.collect::<Vec<_>>()[..1], [("imx708".to_owned(), source.to_owned())]);
+        assert_eq!(settings.cameras.last().unwrap().name.to_string(), "imx708-2");
     }
 }

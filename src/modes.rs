@@ -26,12 +26,7 @@ pub struct Mode {
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let format = match &self.format {
-            Format::Raw(name) => name,
-            Format::Mjpeg => "MJPEG",
-            Format::H264 => "H264",
-        };
-        write!(f, "{}x{} {format} at ", self.width, self.height)?;
+        write!(f, "{}x{} {} at ", self.width, self.height, self.format)?;
         match &self.framerates {
             Rates::Range(low, high) => write!(f, "{} to {} fps", fps(*low), fps(*high)),
             Rates::List(rates) => {
@@ -52,6 +47,16 @@ pub enum Format {
     Mjpeg,
     /// H.264 made by the camera, which is passed on as it is.
     H264,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw(name) => name,
+            Self::Mjpeg => "MJPEG",
+            Self::H264 => "H264",
+        })
+    }
 }
 
 /// The rates that a device offers at one size, as fractions of frames per second.

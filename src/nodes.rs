@@ -41,14 +41,21 @@ pub enum Use {
 
 impl Use {
     /// By the name of the node or its driver; none: nothing speaks against a camera.
+    #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         OTHERS.iter().find(|(start, _)| name.starts_with(start)).map(|(_, what)| *what)
     }
 
-    /// By what the driver says: its name, that of the device, and what the node can do (`VIDIOC_QUERYCAP`).
-    pub fn of_capture(driver: &str, card: &str, capabilities: u32) -> Self {
-        let is_routed = (capabilities & IO_MC != 0).then_some(Self::Ribbon);
-        Self::of(driver).or_else(|| Self::of(card)).or(is_routed).unwrap_or(Self::Camera)
+    /// By the driver's name, what the node can do (`VIDIOC_QUERYCAP`), and whether it offers pictures, and not just a
+    /// sensor's raw data: a receiver has those when what is on its ribbon is no sensor, such as an HDMI input.
+    #[must_use]
+    pub fn of_capture(driver: &str, capabilities: u32, has_pictures: bool) -> Self {
+        match Self::of(driver) {
+            _ if capabilities & IO_MC != 0 => Self::Ribbon,
+            Some(Self::Ribbon) if has_pictures => Self::Camera,
+            Some(role) => role,
+            None => Self::Camera,
+        }
     }
 }
 
@@ -61,18 +68,21 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_camera_is_told_from_one() {
-        for (driver, card, capabilities, is) in [
-            ("uvcvideo", "HD Pro Webcam C920", CAPTURES, Use::Camera),
-            ("vivid", "vivid", CAPTURES, Use::Camera),
-            ("bm2835 mmal", "mmal service 16.1", CAPTURES, Use::Camera),
-            ("bcm2835-isp", "bcm2835-isp", CAPTURES, Use::Codec),
-            ("pispbe", "pispbe", CAPTURES, Use::Codec),
-            ("unicam", "unicam", CAPTURES, Use::Ribbon),
-            ("rp1-cfe", "rp1-cfe", CAPTURES | IO_MC, Use::Ribbon),
-            ("isys", "ipu6", CAPTURES | IO_MC, Use::Ribbon),
-            ("sun6i-csi", "sun6i-csi-capture", CAPTURES | IO_MC, Use::Ribbon),
+        for (driver, capabilities, has_pictures, is) in [
+            ("uvcvideo", CAPTURES, true, Use::Camera),
+            ("v4l2 loopback", CAPTURES, true, Use::Camera),
+            ("bm2835 mmal", CAPTURES, true, Use::Camera),
+            ("bcm2835-isp", CAPTURES, true, Use::Codec),
+            ("pispbe", CAPTURES, true, Use::Codec),
+            ("unicam", CAPTURES, false, Use::Ribbon),
+            ("unicam", CAPTURES | IO_MC, true, Use::Ribbon),
+            // An HDMI input (TC358743) on a Raspberry Pi 4 and older.
+            ("unicam", CAPTURES, true, Use::Camera),
+            ("rp1-cfe", CAPTURES | IO_MC, true, Use::Ribbon),
+            ("isys", CAPTURES | IO_MC, true, Use::Ribbon),
+            ("sun6i-csi", CAPTURES | IO_MC, true, Use::Ribbon),
         ] {
-            assert_eq!(Use::of_capture(driver, card, capabilities), is, "{driver}");
+            assert_eq!(Use::of_capture(driver, capabilities, has_pictures), is, "{driver}");
         }
     }
 }

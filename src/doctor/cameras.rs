@@ -157,6 +157,12 @@ fn take_in(devices: &mut [Device], words: &[Word]) -> Option<PathBuf> {
                 (node, Opened::Offers { modes, choice, megabits })
             }
             Word::Refused { node, words } => (node, Opened::Refuses(words)),
+            Word::Ribbon(node) => {
+                if let Some(device) = devices.iter_mut().find(|device| device.node == node) {
+                    device.role = Use::Ribbon;
+                }
+                continue;
+            }
             _ => continue,
         };
         opening = None;

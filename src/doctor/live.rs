@@ -127,6 +127,8 @@ pub enum Word {
         /// What was said.
         words: String,
     },
+    /// It belongs to a camera that only libcamera makes pictures of.
+    Ribbon(PathBuf),
     /// An encoder is about to be tried.
     Trying(String),
     /// An encoder.

@@ -44,9 +44,15 @@ pub(crate) fn run(input: impl Read, output: &mut dyn Write) -> anyhow::Result<()
             if media::inventory().is_err() {
                 return Ok(());
             }
-            for (node, (width, height, framerate)) in nodes {
+            for (node, (width, height, framerate)) in &nodes {
                 say(Word::Opening(node.clone()))?;
-                say(open(&node, &Wish { width, height, framerate }))?;
+                say(open(node, &Wish { width: *width, height: *height, framerate: *framerate }))?;
+            }
+            // Opens all once more: what hangs has been told.
+            for node in probe::look().ribbon {
+                if nodes.contains_key(&node) {
+                    say(Word::Ribbon(node))?;
+                }
             }
         }
         Look::Encoders => {

@@ -154,6 +154,7 @@ impl Outlets {
 #[derive(Debug)]
 pub(crate) struct Capture {
     pipeline: gst::Pipeline,
+    is_libcamera: bool,
     /// Where the frames of a camera that encodes itself go.
     pub(crate) passage: Option<Arc<Passage>>,
     /// Beats with every picture.
@@ -225,9 +226,11 @@ impl Capture {
         };
         sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
         let begun = Instant::now();
-        let failed = play(&pipeline, Origin::Capture, events, in_words).inspect_err(|_| stop(&pipeline))?;
-        let capture = Self { pipeline, passage, pulse, dropped, failed };
-        if planned.network.is_some() || planned.left_to_choose.is_some() || capture.passage.is_some() {
+        let is_libcamera = planned.left_to_choose.is_some();
+        let begin = || play(&pipeline, Origin::Capture, events, in_words).inspect_err(|_| stop(&pipeline));
+        let failed = sensors::in_turn(is_libcamera, begin)?;
+        let capture = Self { pipeline, is_libcamera, passage, pulse, dropped, failed };
+        if planned.network.is_some() || is_libcamera || capture.passage.is_some() {
             capture.wait_for_pictures(begun, planned.network.is_some())?;
         }
         Ok(capture)
@@ -276,7 +279,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        stop(&self.pipeline);
+        sensors::in_turn(self.is_libcamera, || stop(&self.pipeline));
         if let Some(passage) = &self.passage {
             passage.stop();
         }

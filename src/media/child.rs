@@ -2,17 +2,24 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether the child has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How long one that is killed is waited for.
+const DYING: Duration = Duration::from_secs(1);
+/// Most that is read of what it says on stderr, in bytes.
+const MAX_SAID: u64 = 64 * 1024;
+
 /// What it wrote, and how it ended.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) text: String,
+    /// On stderr.
+    pub(super) said: String,
     pub(super) status: ExitStatus,
 }
 
@@ -37,7 +44,7 @@ pub(super) fn ask(
         .arg(argument)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn();
     let mut child = spawned.map_err(Silence::NotStarted)?;
     // Taken and closed: the child reads to the end.
@@ -45,25 +52,37 @@ pub(super) fn ask(
         // One that died before it read has no answer either.
         let _ = stdin.write_all(input);
     }
-    let reader = child.stdout.take().map(|stdout| {
-        thread::spawn(move || {
-            let mut answer = Vec::new();
-            stdout.take(most).read_to_end(&mut answer).map(|_| String::from_utf8_lossy(&answer).into_owned())
-        })
-    });
+    let text = child.stdout.take().map(|stdout| reader(stdout, most));
+    let said = child.stderr.take().map(|stderr| reader(stderr, MAX_SAID));
+    let status = end(&mut child, limit).ok_or_else(|| {
+        let _ = child.kill();
+        // A driver that holds it in the kernel holds it still; then it is init's when we end.
+        let _ = end(&mut child, DYING);
+        Silence::Late
+    })?;
+    let read = |reader: Option<JoinHandle<String>>| reader.and_then(|thread| thread.join().ok());
+    Ok(Answer { text: read(text).unwrap_or_default(), said: read(said).unwrap_or_default(), status })
+}
+
+/// How it ended; none: it did not within `limit`.
+fn end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let begun = Instant::now();
-    let status = loop {
+    loop {
         match child.try_wait() {
-            Ok(Some(status)) => break status,
+            Ok(Some(status)) => return Some(status),
             Ok(None) if begun.elapsed() < limit => thread::sleep(LOOK),
-            _ => {
-                // A driver that holds it in the kernel holds it still; then it is init's when we end.
-                let _ = child.kill();
-                let _ = child.try_wait();
-                return Err(Silence::Late);
-            }
+            _ => return None,
         }
-    };
-    let text = reader.and_then(|thread| thread.join().ok()).and_then(Result::ok).unwrap_or_default();
-    Ok(Answer { text, status })
+    }
+}
+
+/// Reads to the end, and keeps at most `most` bytes.
+fn reader(mut from: impl Read + Send + 'static, most: u64) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        let _ = from.by_ref().take(most).read_to_end(&mut kept);
+        // One that writes more shall not wait for a reader.
+        let _ = io::copy(&mut from, &mut io::sink());
+        String::from_utf8_lossy(&kept).into_owned()
+    })
 }

@@ -1,5 +1,6 @@
 //! What cameras there are and what they offer, asked of GStreamer's V4L2 plug-in.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,8 +35,8 @@ pub struct Device {
 pub struct Look {
     /// The cameras, in the order of their nodes.
     pub cameras: Vec<Device>,
-    /// Whether there is one that libcamera may know: on a ribbon cable, or part of the board.
-    pub has_ribbon: bool,
+    /// Nodes of those that libcamera may know: on a ribbon cable, or part of the board.
+    pub ribbon: BTreeSet<PathBuf>,
 }
 
 /// Looks at the V4L2 devices that are plugged in. Blocks while each is opened.
@@ -45,22 +46,25 @@ pub fn look() -> Look {
         return Look::default();
     };
     let places = Places::default();
-    let mut has_ribbon = false;
+    let mut ribbon = BTreeSet::new();
     let mut cameras: Vec<Device> = provider
         .devices()
         .iter()
         .filter(|device| device.has_classes("Video/Source"))
         .filter_map(|device| {
             let properties = device.properties()?;
-            let text = |name: &str| properties.get::<String>(name).unwrap_or_default();
-            let capabilities = properties.get::<u32>("v4l2.device.device_caps").unwrap_or(0);
-            let role = Use::of_capture(&text("v4l2.device.driver"), &text("v4l2.device.card"), capabilities);
-            has_ribbon |= role == Use::Ribbon;
-            if role != Use::Camera {
-                return None;
-            }
             let node = PathBuf::from(properties.get::<String>("device.path").ok()?);
             let modes = device.caps().map(|caps| modes_of(&caps, &Wish::default())).unwrap_or_default();
+            let driver = properties.get::<String>("v4l2.device.driver").unwrap_or_default();
+            let capabilities = properties.get::<u32>("v4l2.device.device_caps").unwrap_or(0);
+            match Use::of_capture(&driver, capabilities, !modes.is_empty()) {
+                Use::Camera => {}
+                Use::Ribbon => {
+                    ribbon.insert(node);
+                    return None;
+                }
+                Use::Codec | Use::Metadata => return None,
+            }
             let path = places.stable(&node).unwrap_or_else(|| node.clone());
             let title = device.display_name().to_string();
             Some(Device { name: name_of(&path, &title), title, path, node, modes })
@@ -68,7 +72,7 @@ pub fn look() -> Look {
         .collect();
     cameras.sort_by_key(|device| (device.node.as_os_str().len(), device.node.clone()));
     tell_apart(&mut cameras);
-    Look { cameras, has_ribbon }
+    Look { cameras, ribbon }
 }
 
 /// What the device at `path` offers, sizes that it has a range of at the one nearest to `wish`. Blocks while it is open.
@@ -255,7 +259,7 @@ mod tests {
         let long = "x".repeat(40);
         let mut found = [device(&long), device(&long), device(&long), device("b")];
         tell_apart(&mut found);
-        let names: std::collections::BTreeSet<_> = found.iter().map(|device| device.name.clone()).collect();
+        let names: BTreeSet<_> = found.iter().map(|device| device.name.clone()).collect();
         assert_eq!(names.len(), 4, "{names:?}");
         assert!(names.iter().all(|name| crate::proto::ids::Name::new(name.clone()).is_ok()), "{names:?}");
     }

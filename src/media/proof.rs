@@ -138,7 +138,7 @@ pub fn in_child(program: &Path, job: &Job) -> Verdict {
 
 fn in_child_within(program: &Path, job: &Job, limit: Duration) -> Verdict {
     let Ok(text) = serde_json::to_vec(job) else { return Verdict::fault("the trial cannot be described") };
-    let Answer { text, status } = match child::ask(program, "prove-encoder", &text, limit, MAX_ANSWER) {
+    let Answer { text, status, .. } = match child::ask(program, "prove-encoder", &text, limit, MAX_ANSWER) {
         Ok(answer) => answer,
         Err(Silence::NotStarted(error)) => {
             return Verdict::fault(format!("the trial cannot be started: {error}"));

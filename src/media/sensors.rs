@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -32,7 +33,8 @@ pub struct Sensor {
 }
 
 impl Sensor {
-    /// What it offers, sizes that it has a range of at the one nearest to `wish`.
+    /// What it offers, sizes that it has a range of at the one nearest to `wish`. The rates say nothing: libcamera does not
+    /// tell them.
     #[must_use]
     pub fn modes(&self, wish: &Wish) -> Vec<Mode> {
         gst::Caps::from_str(&self.caps).map(|caps| modes(&caps, wish)).unwrap_or_default()
@@ -60,20 +62,37 @@ pub fn here() -> Vec<Sensor> {
     found.filter(|sensor| !is_usb(&sensor.name)).collect()
 }
 
-/// Asks libcamera in a child process of `program`. Blocks, at most for 20 s.
+/// Asks libcamera in a child process of `program`: the cameras, and the last error that it told of. Blocks, at most for
+/// 21 s.
 ///
 /// # Errors
 /// Why there is no list, in words.
-pub fn in_child(program: &Path) -> Result<Vec<Sensor>, String> {
+pub fn in_child(program: &Path) -> Result<(Vec<Sensor>, Option<String>), String> {
     match child::ask(program, "list-sensors", &[], LIMIT, MAX_ANSWER) {
-        Ok(Answer { text, status }) => {
-            serde_json::from_str(&text).map_err(|_| format!("libcamera took its process with it ({status})"))
-        }
+        Ok(Answer { text, said, status }) => match serde_json::from_str(&text) {
+            Ok(sensors) => Ok((sensors, error_in(&said))),
+            Err(_) => Err(format!("libcamera took its process with it ({status})")),
+        },
         Err(Silence::Late) => Err(format!("libcamera did not answer within {} s", LIMIT.as_secs())),
         Err(Silence::NotStarted(error)) => {
             Err(format!("the process that asks libcamera cannot be started: {error}"))
         }
     }
+}
+
+/// The last error in libcamera's log, without time and thread: `[0:00:14.5] [215] ERROR RPI raspberrypi.cpp:1371 …`.
+fn error_in(log: &str) -> Option<String> {
+    let mut errors = log.lines().rev().filter_map(|line| line.split_once(" ERROR "));
+    errors.next().map(|(_, error)| error.trim().to_owned())
+}
+
+/// Opens or stops libcamera's element, if it is one. The last one that is stopped ends the camera manager, of which a
+/// process may have one; one that is opened before that has ended makes another, and libcamera then ends the process. A
+/// driver that hangs makes the others wait, as it does in libcamera.
+pub(super) fn in_turn<T>(is_libcamera: bool, work: impl FnOnce() -> T) -> T {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = is_libcamera.then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner));
+    work()
 }
 
 /// Has libcamera's element `source` choose of what its camera offers as is done for other cameras. The element by itself
@@ -163,9 +182,7 @@ fn layout(info: &gst_video::VideoInfo, size: usize) -> Option<(Vec<usize>, Vec<i
     // All planes' rows are as much longer than their pixels as those of the first.
     let total: usize = planes.iter().map(|(pixel, rows)| pixel * rows).sum();
     let row = (size * first).checked_div(total).filter(|row| row * total == size * first)?;
-    let is_known = *info.stride().first()? == i32::try_from(row).ok()?
-        || 2 * row < first * usize::try_from(info.width()).ok()?;
-    if is_known {
+    if size == info.size() || 2 * row < first * usize::try_from(info.width()).ok()? {
         return None;
     }
     let (mut offsets, mut strides, mut offset) = (Vec::new(), Vec::new(), 0);
@@ -214,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn the_last_error_is_told_without_its_time() {
+        let log = "[0:00:14.5] [215]  INFO Camera camera_manager.cpp:299 libcamera v0.0.3\n\
+                   [0:00:14.6] [219] ERROR RPI raspberrypi.cpp:1371 Unable to open any dma-heap device\n";
+        let error = "RPI raspberrypi.cpp:1371 Unable to open any dma-heap device";
+        assert_eq!(error_in(log).as_deref(), Some(error));
+        assert_eq!(error_in("libcamera v0.0.3"), None);
+    }
+
+    #[test]
     fn titles_are_models() {
         let title = |name: &str| Sensor { name: name.into(), caps: String::new() }.title().to_owned();
         assert_eq!(title("/base/axi/pcie@1000120000/rp1/i2c@88000/imx708@1a"), "imx708");
@@ -235,6 +261,10 @@ mod tests {
         assert_eq!(layout(Nv12, 800, 600, 832 * 900), Some((vec![0, 832 * 600], vec![832, 832])));
         let planes = vec![0, 832 * 600, 832 * 600 + 416 * 300];
         assert_eq!(layout(I420, 800, 600, 832 * 900), Some((planes, vec![832, 416, 416])));
+        // libcamera halves rows and height, GStreamer rounds both up.
+        let planes = vec![0, 852 * 480, 852 * 480 + 426 * 240];
+        assert_eq!(layout(I420, 852, 480, 852 * 720), Some((planes, vec![852, 426, 426])));
+        assert_eq!(layout(Nv12, 640, 361, 640 * (361 + 181)), Some((vec![0, 640 * 361], vec![640, 640])));
         assert_eq!(layout(Yuy2, 810, 600, 1664 * 600), Some((vec![0], vec![1664])));
         assert_eq!(layout(Nv12, 1280, 720, 1280 * 1080), None);
         assert_eq!(layout(Nv12, 800, 600, 832 * 900 + 8), None, "rows of no whole number of bytes");

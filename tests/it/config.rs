@@ -207,6 +207,7 @@ fn sources_are_told_apart() {
         "/dev/\"",
         "libcamera:",
         "libcamera:a!b",
+        "libcamera: a",
         "libcamera:a\"b",
         "rtsp://",
         "rtsp://u:p@",

@@ -141,17 +141,21 @@ build_modules() {
     say "    v4l2loopback and vimc for $version"
     vimc=$source/drivers/media/test-drivers/vimc
     cp -a "$root" "$maker"
-    {
-        # shellcheck disable=SC2046 # one word per package is meant
-        in_root "$maker" apt-get -qq -y --no-install-recommends install "linux-headers-$version" $(packages module | grep -v -- '-dkms$')
-        # Not installed: dkms would build for the kernel of this host.
-        in_root "$maker" sh -ec 'cd /tmp && apt-get -qq download "$1" "$2" && dpkg-deb -x "$1"_*.deb /' - "$(packages module | grep -- '-dkms$')" "$source"
-        in_root "$maker" sh -ec "make -C /usr/src/linux-headers-$version M=\$(echo /usr/src/v4l2loopback-*) modules"
-        dpkg-deb --fsys-tarfile "$maker"/tmp/"$source"_*.deb | tar -xO "./usr/src/$source.tar.xz" | tar -xJ -C "$maker/usr/src" "$vimc"
-        in_root "$maker" make -C "/usr/src/linux-headers-$version" M="/usr/src/$vimc" CONFIG_VIDEO_VIMC=m modules
-    } >"$build/module.log" 2>&1 || { tail -20 "$build/module.log" >&2; die "v4l2loopback or vimc does not build" "see the lines above"; }
+    compile_modules >"$build/module.log" 2>&1 ||
+        { tail -20 "$build/module.log" >&2; die "v4l2loopback or vimc does not build" "see the lines above"; }
     mv "$maker"/usr/src/v4l2loopback-*/v4l2loopback.ko "$maker/usr/src/$vimc/vimc.ko" "$build/"
     rm -rf --one-file-system "$maker"
+}
+
+# Joined by &&: whoever calls it looks at its end, and then bash does not look at each command's.
+compile_modules() {
+    # shellcheck disable=SC2046 # one word per package is meant
+    in_root "$maker" apt-get -qq -y --no-install-recommends install "linux-headers-$version" $(packages module | grep -v -- '-dkms$') &&
+        # Not installed: dkms would build for the kernel of this host.
+        in_root "$maker" sh -ec 'cd /tmp && apt-get -qq download "$1" "$2" && dpkg-deb -x "$1"_*.deb /' - "$(packages module | grep -- '-dkms$')" "$source" &&
+        in_root "$maker" sh -ec "make -C /usr/src/linux-headers-$version M=\$(echo /usr/src/v4l2loopback-*) modules" &&
+        dpkg-deb --fsys-tarfile "$maker"/tmp/"$source"_*.deb | tar -xO "./usr/src/$source.tar.xz" | tar -xJ -C "$maker/usr/src" "$vimc" &&
+        in_root "$maker" make -C "/usr/src/linux-headers-$version" M="/usr/src/$vimc" CONFIG_VIDEO_VIMC=m modules
 }
 
 # The files of some modules and of all they need, relative to the version's directory, in the order in which to load them.

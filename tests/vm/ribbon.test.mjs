@@ -72,6 +72,6 @@ test('it is closed when nobody watches, and opened again', async () => {
 test('`portald devices` names it and says what it would take', async () => {
   // Not while the daemon has it open: vimc can be looked at by one at a time.
   const text = await guest('GST_REGISTRY=/var/cache/vm-gstreamer/registry.bin ORC_CODE=backup LD_PRELOAD=/usr/lib/vimc.so portald devices', { seconds: 120 });
-  assert.match(text, new RegExp(`camera of libcamera: vimc.0 Sensor B\n {2}source = "libcamera:${SENSOR}"\n {2}takes 1280x720 at 30/1`));
+  assert.match(text, new RegExp(`camera of libcamera: vimc.0 Sensor B\n {2}source = "libcamera:${SENSOR}"\n {2}is asked for 1280x720 RGB at 30 fps`));
   assert.doesNotMatch(text, /\/dev\/video/);
 });

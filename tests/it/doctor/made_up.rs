@@ -97,20 +97,24 @@ impl MadeUp {
     }
 
     fn cameras(&self, nodes: impl Iterator<Item = PathBuf>) -> Vec<Word> {
-        let mut words = Vec::new();
+        let (mut words, mut ribbon) = (Vec::new(), Vec::new());
         for node in nodes {
             words.push(Word::Opening(node.clone()));
             let name = node.to_str().unwrap().to_owned();
             let of = |key: &str| self.at(&["camera", &name, key]);
             if let Some(said) = of("refused") {
-                words.push(Word::Refused { node, words: said.as_str().unwrap().to_owned() });
+                words.push(Word::Refused { node: node.clone(), words: said.as_str().unwrap().to_owned() });
             } else if of("hangs").is_none() {
                 let modes = of("modes").and_then(Value::as_integer).unwrap_or(0) as usize;
                 let choice = of("choice").map(|choice| choice.as_str().unwrap().to_owned());
                 let megabits = of("megabits").and_then(Value::as_integer).map(|n| n as u32);
-                words.push(Word::Opened { node, modes, choice, megabits });
+                words.push(Word::Opened { node: node.clone(), modes, choice, megabits });
+            }
+            if of("ribbon").is_some() {
+                ribbon.push(Word::Ribbon(node));
             }
         }
+        words.append(&mut ribbon);
         words
     }
 
