@@ -9,7 +9,8 @@ import {
 } from './wall.mjs';
 
 const SENSOR = 'platform/vimc.0 Sensor B';
-// libcamera gives vimc's pictures in steps of 6 pixels, and does not tell: 320 becomes 318.
+/** libcamera 0.0.3 (Debian 12) gives vimc's pictures in steps of 6 pixels, and does not tell; 0.4 (Debian 13) as they are asked for. */
+const WIDTHS = { 1280: [1278, 1280], 320: [318, 320] };
 const TABLE = cameraTable('sensor', 'libcamera');
 
 let browser;
@@ -38,7 +39,8 @@ test('without a configuration it is found, and none of its raw nodes', async () 
   page = await browser.newPage();
   await page.goto(new URL('healthz', url).href);
   const still = await until('a still picture', () => page.evaluate(readStill, '/cameras/vimc-0-sensor-b/snapshot.jpg'), PATIENCE);
-  assert.deepEqual([still.width, still.height, kindOf(still.row)], [1278, 720, 'bars'], '1280 wide is wished for');
+  assert.deepEqual([still.height, kindOf(still.row)], [720, 'bars']);
+  assert.ok(WIDTHS[1280].includes(still.width), `${still.width} wide`);
   const { text } = await tryGuest('journalctl --no-pager -o cat -u portald');
   assert.match(text, /found vimc\.0 Sensor B at libcamera:platform\/vimc\.0 Sensor B/);
 });
@@ -49,7 +51,7 @@ test('its picture moves on the wall, at the size that it gives', async () => {
   page = await openWall(browser);
   await observe(page, { sensor: 'bars' });
   const { width, height } = (await cameraOf('sensor')).renditions.find(({ name }) => name === 'main');
-  assert.deepEqual([width, height], [318, 180]);
+  assert.ok(WIDTHS[320].includes(width) && height === 180, `${width}x${height}`);
 });
 
 test('it is closed when nobody watches, and opened again', async () => {
