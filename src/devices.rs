@@ -1,6 +1,5 @@
 //! `portald devices`: what this box has, in words or as JSON.
 
-use std::env;
 use std::fmt::Write;
 use std::io::Read;
 use std::sync::Arc;
@@ -92,9 +91,7 @@ pub fn list(json: bool, settings: &Settings) -> Result<String, StartError> {
     let wish = Wish::default();
     let choice = |modes: &[Mode]| Some(modes::choose(modes, &wish, true)?.reason);
     let cameras = probe::look().cameras;
-    let asked = env::current_exe().map_err(|error| error.to_string());
-    let asked = asked.and_then(|program| sensors::in_child(&program));
-    let (sensors, libcamera_fault) = asked.unwrap_or_else(|why| (Vec::new(), Some(why)));
+    let (sensors, libcamera_fault) = sensors::in_child().unwrap_or_else(|why| (Vec::new(), Some(why)));
     let finds = cameras.iter().cloned().map(Find::from).chain(sensors.iter().map(Find::from));
     let all_watched = outlook(settings, finds, &known);
     let cameras = cameras.into_iter().map(|device| CameraFound { choice: choice(&device.modes), device });

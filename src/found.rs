@@ -1,7 +1,6 @@
 //! Cameras that nobody configured: published when they are found, at the start and whenever one is plugged in.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,10 +68,7 @@ fn ribbon() -> Result<Vec<Find>, String> {
             "{BUT} not what makes pictures of it: apt install gstreamer1.0-libcamera libcamera-ipa"
         ));
     }
-    let asked = env::current_exe().map_err(|error| error.to_string());
-    let (sensors, said) = asked
-        .and_then(|program| sensors::in_child(&program))
-        .map_err(|why| format!("{BUT} it cannot be found: {why}"))?;
+    let (sensors, said) = sensors::in_child().map_err(|why| format!("{BUT} it cannot be found: {why}"))?;
     match said {
         _ if !sensors.is_empty() => Ok(sensors.iter().map(Find::from).collect()),
         Some(said) => Err(format!("{BUT} libcamera finds none: {said}")),

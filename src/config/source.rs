@@ -28,7 +28,9 @@ pub(super) fn source(key: &[&str], written: &Secret) -> Result<Source, Rejected>
             Ok(Source::V4l2(PathBuf::from(text)))
         }
         ("libcamera", None) => Ok(Source::Libcamera(None)),
-        ("libcamera", Some(name)) if made_of(name, "/._:+=,@- \\") && name.trim() == name => Ok(Source::Libcamera(Some(name.into()))),
+        ("libcamera", Some(name)) if made_of(name, "/._:+=,@- \\") && name.trim() == name => {
+            Ok(Source::Libcamera(Some(name.into())))
+        }
         ("libcamera", Some(name)) => Err(Rejected::value(key, format!("the camera name {}", quoted(name)))
             .allowed("`libcamera`, which is the first, or a name of letters, digits, spaces and / . _ : + = , @ - \\")
             .hint("`portald devices` lists the names")),

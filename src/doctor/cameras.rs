@@ -15,6 +15,7 @@ use crate::nodes::Use;
 
 /// Devices that are looked at. A box has a few cameras; a Raspberry Pi has some thirty nodes that are none.
 const MAX_DEVICES: usize = 256;
+
 /// What there is, and what is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Facts {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether the child has ended.
 const LOOK: Duration = Duration::from_millis(20);
-
 /// How long one that is killed is waited for.
 const DYING: Duration = Duration::from_secs(1);
 /// Most that is read of what it says on stderr, in bytes.

@@ -3,7 +3,7 @@
 //! To list them libcamera opens every media device of the box and starts modules that know the sensors. That is done in
 //! a child process, `portald list-sensors`, which writes a list of [`Sensor`]s to its standard output as JSON.
 
-use std::path::Path;
+use std::env;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -62,13 +62,14 @@ pub fn here() -> Vec<Sensor> {
     found.filter(|sensor| !is_usb(&sensor.name)).collect()
 }
 
-/// Asks libcamera in a child process of `program`: the cameras, and the last error that it told of. Blocks, at most for
+/// Asks libcamera in a child process of this program: the cameras, and the last error that it told of. Blocks, at most for
 /// 21 s.
 ///
 /// # Errors
 /// Why there is no list, in words.
-pub fn in_child(program: &Path) -> Result<(Vec<Sensor>, Option<String>), String> {
-    match child::ask(program, "list-sensors", &[], LIMIT, MAX_ANSWER) {
+pub fn in_child() -> Result<(Vec<Sensor>, Option<String>), String> {
+    let program = env::current_exe().map_err(|error| error.to_string())?;
+    match child::ask(&program, "list-sensors", &[], LIMIT, MAX_ANSWER) {
         Ok(Answer { text, said, status }) => match serde_json::from_str(&text) {
             Ok(sensors) => Ok((sensors, error_in(&said))),
             Err(_) => Err(format!("libcamera took its process with it ({status})")),
