@@ -283,6 +283,18 @@ export function changesOf(wall) {
 export const UNCHANGED = { rebuilt: [], lapses: [] };
 
 /**
+ * Opens the menu of a tile, and waits for it: it comes by a module of its own, so a click's end is too soon to look, or to press Escape.
+ * @param {import('playwright-core').Page} wall
+ * @param {string} title the tile's
+ */
+export async function openMenu(wall, title) {
+  const tile = wall.locator('.tile', { has: wall.getByRole('heading', { name: title, exact: true }) });
+  await tile.hover();
+  await tile.locator('.more').click();
+  await wall.locator('.menu').waitFor();
+}
+
+/**
  * Waits until every tile has shown `count` more pictures.
  * @param {import('playwright-core').Page} wall
  * @param {number} count

@@ -6,7 +6,7 @@ import path from 'node:path';
 import test, { after, afterEach, before } from 'node:test';
 import { ENGINE } from './engines.mjs';
 import { flawsOf, ringFlawsOf } from './flaws.mjs';
-import { artifacts, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, tilesOf, until, Wire } from './harness.mjs';
+import { artifacts, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openMenu, openPage, tilesOf, until, Wire } from './harness.mjs';
 import { COUNTS, SCREENS, startEveryKind, switchCamera } from './look.mjs';
 
 const [PHONE, DESK] = SCREENS;
@@ -287,13 +287,6 @@ async function onEveryScreen(page, name) {
     await page.setViewportSize(screen);
     await isFlawless(page, `${name}-${screen.width}`);
   }
-}
-
-async function openMenu(wall, title) {
-  const tile = wall.locator('.tile', { has: wall.getByRole('heading', { name: title, exact: true }) });
-  await tile.hover();
-  await tile.locator('.more').click();
-  await wall.locator('.menu').waitFor();
 }
 
 /** Through its button, which on a small tile may lie under its figures. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
 import { chromium } from 'playwright-core';
-import { allLive, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openPage, until } from './harness.mjs';
+import { allLive, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openMenu, openPage, until } from './harness.mjs';
 
 let browser;
 let daemon;
@@ -73,9 +73,10 @@ test('people are shown beside cameras, by name, and see and hear what they show'
   assert.equal((await guests())[0].muted, true, 'nobody is startled');
   await sound(second, 'Anna');
   assert.equal((await guests())[0].muted, false);
-  await second.locator('.tile', { hasText: 'Anna' }).locator('.more').click();
+  await openMenu(second, 'Anna');
   assert.equal(await second.locator('.menu').getByText('Hide on this device').count(), 0, 'nobody could be shown again');
   await second.keyboard.press('Escape');
+  await second.locator('.menu').waitFor({ state: 'detached' });
   await sound(second, 'Anna');
   assert.equal((await guests())[0].muted, true);
   await microphone.click();
@@ -157,8 +158,6 @@ function sent(page, kind) {
 
 /** Chooses "Sound" in the menu of a person's tile. */
 async function sound(page, title) {
-  const tile = page.locator('.tile', { hasText: title });
-  await tile.hover();
-  await tile.locator('.more').click();
+  await openMenu(page, title);
   await page.locator('.menu').getByText('Sound', { exact: true }).click();
 }

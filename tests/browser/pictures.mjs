@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Daemon, launchBrowser, openPage, tilesOf, until } from './harness.mjs';
+import { Daemon, launchBrowser, openMenu, openPage, tilesOf, until } from './harness.mjs';
 
 const DOCS = path.join(path.dirname(fileURLToPath(import.meta.url)), '../../docs');
 /** Bytes, of each. */
@@ -47,7 +47,7 @@ try {
   mkdirSync(DOCS, { recursive: true });
   const wall = await openWall({ width: 1120, height: 520 }, 'home');
   await keep(wall, 'wall');
-  await wall.locator('.tile', { hasText: 'Workshop' }).locator('.more').click();
+  await openMenu(wall, 'Workshop');
   await wall.locator('.menu').getByText('Statistics').click();
   await wall.locator('.tile', { hasText: 'Workshop' }).locator('.open').evaluate((button) => button.click());
   await until('the full picture, and all its figures', async () => {

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { after, afterEach, before } from 'node:test';
 import {
-  allLive, artifacts, CAMERAS, cameraTable, CODEC, Daemon, ENGINE, faultsOf, keepPicture, launchBrowser, MAIN, openPage, servePages, until,
+  allLive, artifacts, CAMERAS, cameraTable, CODEC, Daemon, ENGINE, faultsOf, keepPicture, launchBrowser, MAIN, openMenu, openPage, servePages, until,
 } from './harness.mjs';
 
 const ADMIN = 'let me change it';
@@ -144,8 +144,7 @@ test('the figures in the menu of a tile are those that the daemon has', async ()
   daemon = await Daemon.start(cameraTable('alpha'));
   const wall = await openPage(browser, daemon.url);
   await allLive(wall, ['alpha']);
-  await wall.locator('.tile').hover();
-  await wall.locator('.more').click();
+  await openMenu(wall, 'Camera alpha');
   await wall.locator('.menu').getByText('Statistics', { exact: true }).click();
   const figures = async () => {
     const texts = await wall.locator('.statistics > *').allTextContents();

@@ -1,7 +1,7 @@
 /** What people do with the wall: menus, keys, zoom, hiding, unattended screens, and browsers without WebRTC. */
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
-import { allLive, CAMERAS, CODEC, Daemon, doubleClick, faultsOf, hide, keepPicture, launchBrowser, MAIN, openPage, savedAs, showsCamera, SUB, tilesOf, until } from './harness.mjs';
+import { allLive, CAMERAS, CODEC, Daemon, doubleClick, faultsOf, hide, keepPicture, launchBrowser, MAIN, openMenu, openPage, savedAs, showsCamera, SUB, tilesOf, until } from './harness.mjs';
 
 let browser;
 let daemon;
@@ -259,9 +259,7 @@ test('the status page shows cameras, rooms and what lately happened, and follows
 });
 
 async function choose(wall, camera, item) {
-  const tile = wall.locator('.tile', { hasText: `Camera ${camera}` });
-  await tile.hover();
-  await tile.locator('.more').click();
+  await openMenu(wall, `Camera ${camera}`);
   await wall.locator('.menu').getByText(item, { exact: true }).click();
 }
 
