@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use log::info;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::settings::{self, MAX_CAMERAS, Settings, Source};
 use crate::hotplug::Watcher;
@@ -18,6 +19,10 @@ use crate::proto::ids::{MAX_NAME, Name};
 
 /// A camera brings two or more nodes and as many links; udev makes them within this time.
 const SETTLE: Duration = Duration::from_millis(200);
+/// libcamera that gave no answer is asked again after so long, then after twice as long, and so on.
+const AGAIN: Duration = Duration::from_secs(30);
+/// So often: to about an hour after the start.
+const MAX_LAPSES: u32 = 7;
 
 /// A camera that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,22 +62,30 @@ pub(crate) fn camera(settings: &Settings, find: Find) -> Option<settings::Camera
     Some(found)
 }
 
+/// Why libcamera has no camera.
+struct NotFound {
+    why: String,
+    /// It gave no answer: a box that has just started may be too busy.
+    again: bool,
+}
+
 /// The cameras of libcamera. Blocks while it is asked.
-///
-/// # Errors
-/// Why there are none, in words.
-fn ribbon() -> Result<Vec<Find>, String> {
-    const BUT: &str = "this box has what receives a ribbon-cable camera, but";
+fn ribbon() -> Result<Vec<Find>, NotFound> {
+    let none = |but: String, again| {
+        let why = format!("this box has what receives a ribbon-cable camera, but {but}");
+        Err(NotFound { why, again })
+    };
     if !has_element("libcamerasrc") {
-        return Err(format!(
-            "{BUT} not what makes pictures of it: apt install gstreamer1.0-libcamera libcamera-ipa"
-        ));
+        let package = "apt install gstreamer1.0-libcamera libcamera-ipa";
+        return none(format!("not what makes pictures of it: {package}"), false);
     }
-    let (sensors, said) = sensors::in_child().map_err(|why| format!("{BUT} it cannot be found: {why}"))?;
-    match said {
-        _ if !sensors.is_empty() => Ok(sensors.iter().map(Find::from).collect()),
-        Some(said) => Err(format!("{BUT} libcamera finds none: {said}")),
-        None => Err(format!("{BUT} libcamera finds none; if one is connected: apt install libcamera-ipa")),
+    match sensors::in_child() {
+        Err(why) => none(format!("it cannot be found: {why}"), true),
+        Ok((sensors, _)) if !sensors.is_empty() => Ok(sensors.iter().map(Find::from).collect()),
+        Ok((_, Some(said))) => none(format!("libcamera finds none: {said}"), false),
+        Ok((_, None)) => {
+            none("libcamera finds none; if one is connected: apt install libcamera-ipa".to_owned(), false)
+        }
     }
 }
 
@@ -82,9 +95,14 @@ pub(crate) struct Finder {
     /// A look that is under way; opening a camera may take long.
     looking: Option<JoinHandle<Look>>,
     /// libcamera is being asked, which takes longer: nobody else's camera waits for it.
-    asking: Option<JoinHandle<Result<Vec<Find>, String>>>,
+    asking: Option<JoinHandle<Result<Vec<Find>, NotFound>>>,
+    /// How it is asked.
+    how: fn() -> Result<Vec<Find>, NotFound>,
     /// The nodes that libcamera was last asked about. Such cameras stay, and a question may disturb one that runs.
     asked: BTreeSet<PathBuf>,
+    /// When it is asked again, and how often it was: it gave no answer.
+    again: Option<Instant>,
+    lapses: u32,
     /// Why libcamera gave none, as the log has it already.
     told: Option<String>,
 }
@@ -93,13 +111,19 @@ impl Finder {
     /// Looks for the first time. Must be called within the runtime.
     pub(crate) fn new() -> Self {
         let looking = Some(spawn_blocking(probe::look));
-        let (asking, asked, told) = Default::default();
-        Self { news: News::new(), looking, asking, asked, told }
+        let (asking, asked, again, lapses, told) = Default::default();
+        Self { news: News::new(), looking, asking, how: ribbon, asked, again, lapses, told }
     }
 
     /// Whether there will be an answer soon, without anything being plugged in.
     pub(crate) fn is_looking(&self) -> bool {
         self.looking.is_some() || self.asking.is_some()
+    }
+
+    /// Asks libcamera.
+    fn ask(&mut self) {
+        self.again = None;
+        self.asking = Some(spawn_blocking(self.how));
     }
 
     /// What there is, when there may be something new. One that is unplugged stays listed, as absent. May be dropped and
@@ -111,15 +135,21 @@ impl Finder {
                     let Look { cameras, ribbon } = look.unwrap_or_default();
                     if self.asking.is_none() && !ribbon.is_subset(&self.asked) {
                         self.asked = ribbon;
-                        self.asking = Some(spawn_blocking(self::ribbon));
+                        self.ask();
                     }
                     return cameras.into_iter().map(Find::from).collect();
                 }
+                () = sleep_until(self.again.unwrap_or_else(Instant::now)), if self.again.is_some() => self.ask(),
                 answer = end_of(&mut self.asking) => match answer.unwrap_or_else(|| Ok(Vec::new())) {
                     Ok(found) => return found,
-                    Err(why) => {
-                        // What is plugged in next may be what was missing.
-                        self.asked.clear();
+                    Err(NotFound { why, again }) => {
+                        if again && self.lapses < MAX_LAPSES {
+                            self.again = Some(Instant::now() + AGAIN * 2_u32.pow(self.lapses));
+                            self.lapses += 1;
+                        } else {
+                            // What is plugged in next may be what was missing.
+                            self.asked.clear();
+                        }
                         if self.told.as_ref() != Some(&why) {
                             info!("{why}");
                         }
@@ -200,6 +230,8 @@ fn names(name: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use serde_json::json;
 
     use super::*;
@@ -222,6 +254,30 @@ mod tests {
                 })
                 .collect();
         assert_eq!(names, [Some("cam".into()), Some("cam-2".into()), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn libcamera_that_gives_no_answer_is_asked_again() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let how = || match ASKED.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => Err(NotFound { why: "it is late".to_owned(), again: true }),
+            _ => Ok(vec![device("cam", "/dev/video0").into()]),
+        };
+        let nodes = BTreeSet::from([PathBuf::from("/dev/video0")]);
+        let mut finder = Finder { looking: None, how, asked: nodes.clone(), ..Finder::new() };
+        finder.ask();
+        let begun = Instant::now();
+        let found = loop {
+            let found = finder.next().await;
+            if !found.is_empty() {
+                break found;
+            }
+        };
+        assert_eq!(found, [device("cam", "/dev/video0").into()]);
+        assert_eq!(ASKED.load(Ordering::Relaxed), 3);
+        assert!(begun.elapsed() >= AGAIN * 3, "first after a while, then after twice as long");
+        assert_eq!(finder.asked, nodes, "and no more about what it has answered");
+        assert!(finder.again.is_none());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const FPS: RangeInclusive<u32> = 1..=15;
 pub const DEFAULT_FPS: u32 = 5;
 /// A picture older than this is not given out again: what is promised is one second, and it has a way to go.
 const FRESH: Duration = Duration::from_millis(500);
+/// One that was just made may be older: what a slow box makes is never younger, and it would have none to give.
+const NEW: Duration = Duration::from_secs(1);
 /// Who may wait for a picture of one camera at a time; each is a request, and so a connection.
 const MAX_WAITING: usize = 32;
 /// Readers of one camera's stream: each is a copy of some 100 kB, several times a second.
@@ -276,6 +278,8 @@ pub struct Wish {
     schedule: Schedule,
     /// Of the last picture looked at.
     number: u64,
+    /// What comes now was made after this was wished.
+    is_new: bool,
     stills: Stills,
 }
 
@@ -291,7 +295,7 @@ impl Wish {
         }
         let mut latest = line.latest.subscribe();
         latest.mark_changed(); // there may be a fresh one already
-        Self { line, want, latest, schedule: Schedule::default(), number: 0, stills }
+        Self { line, want, latest, schedule: Schedule::default(), number: 0, is_new: false, stills }
     }
 
     /// The next picture that is due and fresh; the one before it is forgotten. `None`: there will be no more. May be
@@ -303,6 +307,8 @@ impl Wish {
             if over {
                 return None;
             }
+            let limit = if self.is_new { NEW } else { FRESH };
+            self.is_new = true;
             let Some(picture) = picture else { continue };
             let missed = if self.number == 0 { 0 } else { picture.number.saturating_sub(self.number + 1) };
             self.number = picture.number;
@@ -313,7 +319,7 @@ impl Wish {
                     self.schedule.take(picture.taken, fps)
                 }
             };
-            if due && picture.taken.elapsed() <= FRESH {
+            if due && picture.taken.elapsed() <= limit {
                 if matches!(self.want, Want::Many { .. }) {
                     self.stills.counters().streamed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -391,6 +397,21 @@ mod tests {
         order.publish(jpeg("second"), Instant::now());
         assert_eq!(soon(late).await.unwrap().unwrap(), jpeg("second"));
         assert_eq!(stills.counters().made.load(Ordering::Relaxed), 2);
+
+        // A slow box takes its time to make one: it is given to who waits for it, and to nobody who comes then.
+        tokio::time::advance(FRESH * 2).await;
+        let taken = Instant::now();
+        let waiting = ask();
+        tokio::task::yield_now().await;
+        tokio::time::advance(FRESH + FRESH / 2).await;
+        order.publish(jpeg("third"), taken);
+        assert_eq!(soon(waiting).await.unwrap().unwrap(), jpeg("third"));
+        let next = ask();
+        tokio::task::yield_now().await;
+        tokio::time::advance(FRESH).await;
+        order.publish(jpeg("too old"), taken);
+        order.publish(jpeg("fourth"), Instant::now());
+        assert_eq!(soon(next).await.unwrap().unwrap(), jpeg("fourth"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,12 +23,13 @@ export function addressOf(path) {
 
 /**
  * @param {string} path of the daemon's API
+ * @param {boolean} [stays] whether who is refused stays on the page
  * @returns {Promise<unknown>} undefined when there is no answer
  */
-export async function getJson(path) {
+export async function getJson(path, stays = false) {
   try {
     const response = await fetch(addressOf(path), { signal: AbortSignal.timeout(LIMIT), cache: 'no-store' });
-    if (response.status === 401) logIn(wanted.get('room'));
+    if (response.status === 401 && !stays) logIn(wanted.get('room'));
     return response.ok ? await response.json() : undefined;
   } catch {
     return undefined;

@@ -49,7 +49,8 @@ export class Publisher {
   }
 
   async #start() {
-    const stream = await lend({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } });
+    // Without its style what one sees of oneself would push the wall aside.
+    const [stream] = await Promise.all([lend({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } }), style()]);
     this.#stream = stream;
     stream.getVideoTracks()[0].addEventListener('ended', () => this.stop());
     for (const portal of this.#people()) {
@@ -123,7 +124,6 @@ export class Publisher {
     const figure = document.createElement('figure');
     figure.id = 'self';
     figure.append(video, caption, name, sound);
-    style();
     document.body.append(figure);
     return figure;
   }
@@ -161,10 +161,17 @@ const REASONS = new Map(Object.entries({
   NotReadableError: 'The {device} is in use by another program. Close that, and try again.',
 }));
 
+/** @type {Promise<void> | undefined} */
+let styled;
+
 /** Few publish; the others need no style for it. */
 function style() {
-  if (document.getElementById('self-style')) return;
-  document.head.append(Object.assign(document.createElement('link'), { id: 'self-style', rel: 'stylesheet', href: 'publish.css' }));
+  styled ??= new Promise((resolve) => {
+    const sheet = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: 'publish.css' });
+    sheet.onload = sheet.onerror = () => resolve();
+    document.head.append(sheet);
+  });
+  return styled;
 }
 
 function remembered() {

@@ -231,7 +231,8 @@ function rowsOf(list, key, cells) {
 
 /** What this visitor may do. @type {Access} */
 let access = { changes: false, admin: false, figures: false };
-let isAccessTold = false;
+/** Whether somebody who could change things here no longer can: a login ends with the daemon that it was made at. */
+let hasEnded = false;
 /** By the camera's name. @type {Map<string, import('./controls.js').Controls>} */
 const controls = new Map();
 
@@ -240,7 +241,11 @@ const controls = new Map();
  * @param {Map<string, HTMLTableRowElement>} rows
  */
 async function control(cameras, rows) {
-  if (!access.admin) return;
+  if (!access.admin) {
+    for (const { cell } of controls.values()) cell.remove();
+    controls.clear();
+    return;
+  }
   const { Controls } = await import('./controls.js');
   for (const name of controls.keys()) if (!rows.has(name)) controls.delete(name);
   for (const camera of cameras) {
@@ -262,10 +267,10 @@ let [asked, shown] = [0, 0];
 
 async function update() {
   const number = ++asked;
-  if (!isAccessTold) await learnAccess();
+  await learnAccess();
   const [cameras, viewers, rooms, happened, version, uplinks, encoders] = /** @type {any[]} */ (await Promise.all(
     ['cameras', 'viewers', 'rooms', 'events', 'version', ...FIGURES]
-      .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`)))));
+      .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`, FIGURES.includes(what))))));
   if (number < shown) return;
   shown = number;
   const name = (/** @type {{ name: string }} */ one) => one.name;
@@ -297,13 +302,14 @@ async function update() {
 async function learnAccess() {
   const told = /** @type {Access | undefined} */ (await getJson('api/access'));
   if (!told) return;
+  hasEnded = !told.admin && (hasEnded || access.admin);
   access = told;
-  isAccessTold = true;
   byId('change').hidden = !access.admin;
   byId('login').hidden = !access.changes || access.admin;
   // A token in the address opens more than the cookies do.
   byId('metrics').hidden = !access.figures && !token;
   const hint = access.admin ? 'What is changed here lasts until portald starts again, or reads a changed file.'
+    : hasEnded ? 'The login as admin has ended. To change cameras, log in again.'
     : access.changes ? '' : 'To change cameras here, name an admin_token_file in [access] of portald.toml.';
   setText(byId('hint'), hint);
   byId('hint').hidden = hint === '';

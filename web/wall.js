@@ -50,6 +50,8 @@ class Wall {
   #tappedAt = -Infinity;
   /** On the way to the page's state of before. */
   #goesBack = false;
+  /** What was chosen meanwhile. @type {Tile | undefined} */
+  #next;
   /** @type {import('./zoom.js').Zoom | undefined} */
   #zoom;
   /** What the server refused, until it takes us. @type {import('./client.js').PortalError | undefined} */
@@ -124,8 +126,11 @@ class Wall {
     });
     // A phone's "back" leaves the large picture, not the wall.
     addEventListener('popstate', () => {
+      const next = this.#next && this.tiles.get(this.#next.id);
       this.#goesBack = false;
+      this.#next = undefined;
       this.#enlarge(this.tiles.get(history.state?.large));
+      if (next) this.#open(next);
     });
     byId('unhide').addEventListener('click', () => {
       this.memory.showAll();
@@ -238,12 +243,12 @@ class Wall {
     wall.searchParams.set('room', this.room);
     if (token) wall.searchParams.set('token', token);
     tile.closer.href = wall.href;
-    tile.button.addEventListener('click', ({ detail }) => {
+    tile.button.addEventListener('click', ({ detail, timeStamp }) => {
       if (detail > 0) {
-        // The second half of a double tap, which must not undo the first. A key's click counts none.
-        const now = performance.now();
-        if (now - this.#tappedAt < DOUBLE_TAP) return;
-        this.#tappedAt = now;
+        // The second half of a double tap, which must not undo the first: by the fingers' time, for a slow tablet hears of it
+        // late. A key's click counts none.
+        if (timeStamp - this.#tappedAt < DOUBLE_TAP) return;
+        this.#tappedAt = timeStamp;
       }
       if (this.large === tile) this.#back();
       else this.#open(tile);
@@ -305,6 +310,10 @@ class Wall {
 
   /** @param {Tile} tile */
   #open(tile) {
+    if (this.#goesBack) {
+      this.#next = tile;
+      return;
+    }
     if (this.large) history.replaceState({ large: tile.id }, '');
     else history.pushState({ large: tile.id }, '');
     this.#enlarge(tile);
@@ -313,6 +322,7 @@ class Wall {
   #back() {
     if (this.only !== null) return;
     if (!history.state?.large) return this.#enlarge(undefined);
+    this.#next = undefined;
     // It takes a moment, and a second step would leave the wall.
     if (!this.#goesBack) history.back();
     this.#goesBack = true;

@@ -29,6 +29,7 @@ const PASSED_OVER: Duration = Duration::from_secs(600);
 /// A trial that failed is believed for this long, in seconds: the cause may have been another program.
 const BAD_NEWS: u64 = 24 * 3600;
 /// One that was given up for this long, in seconds: the machine may have been busy, and then all is well a little later.
+/// Twice as long each time that it is given up again, to [`BAD_NEWS`]: who comes to watch waits for the trial.
 const LATE_NEWS: u64 = 600;
 /// Verdicts that are kept. A box has a few encoders and a few sizes.
 const MAX_VERDICTS: usize = 256;
@@ -75,17 +76,28 @@ struct Dated {
     width: u32,
     height: u32,
     verdict: Verdict,
+    /// How often in a row it was given up before this.
+    #[serde(default)]
+    lapses: u32,
 }
 
 impl Dated {
     fn now(recipe: &Recipe, codec: Codec, verdict: Verdict) -> Self {
         let Recipe { encoder, width, height, .. } = recipe;
         let (encoder, codec) = (encoder.clone(), codec.as_str().to_owned());
-        Self { at: seconds_now(), encoder, codec, width: *width, height: *height, verdict }
+        Self { at: seconds_now(), encoder, codec, width: *width, height: *height, verdict, lapses: 0 }
+    }
+
+    /// Whether it is still believed.
+    fn stands(&self) -> bool {
+        let Self { at, verdict, lapses, .. } = self;
+        let late = LATE_NEWS.saturating_mul(1 << lapses.min(&16));
+        let believed = if verdict.late { late.min(BAD_NEWS) } else { BAD_NEWS };
+        verdict.is_good() || seconds_now().saturating_sub(*at) <= believed
     }
 
     fn told(&self) -> Trial {
-        let Self { at, encoder, codec, width, height, verdict } = self;
+        let Self { at, encoder, codec, width, height, verdict, .. } = self;
         Trial {
             encoder: encoder.clone(),
             codec: codec.clone(),
@@ -225,7 +237,9 @@ impl Encoders {
         let verdict = proof::in_child(program, &Job::of(recipe, codec.as_str(), framerate));
         let Recipe { encoder, width, height, .. } = recipe;
         info!(encoder = encoder.as_str(); "encoder {encoder} at {width}x{height}: {}", verdict.in_words());
-        self.remember(key, Dated::now(recipe, codec, verdict.clone()));
+        if !verdict.interrupted {
+            self.remember(key, Dated::now(recipe, codec, verdict.clone()));
+        }
         verdict
     }
 
@@ -247,18 +261,21 @@ impl Encoders {
 
     fn known(&self, key: &str) -> Option<Verdict> {
         let known = self.lock();
-        let Dated { at, verdict, .. } = known.verdicts.get(key)?;
-        let believed = if verdict.late { LATE_NEWS } else { BAD_NEWS };
-        let is_stale = !verdict.is_good() && seconds_now().saturating_sub(*at) > believed;
-        (!is_stale).then(|| verdict.clone())
+        known.verdicts.get(key).filter(|dated| dated.stands()).map(|dated| dated.verdict.clone())
     }
 
     fn failed_lately(&self, recipe: &Recipe) -> bool {
         self.lock().failed.get(&self.key(recipe)).is_some_and(|at| at.elapsed() < PASSED_OVER)
     }
 
-    fn remember(&self, key: String, found: Dated) {
+    fn remember(&self, key: String, mut found: Dated) {
         let mut known = self.lock();
+        if let Some(before) = known.verdicts.get(&key)
+            && before.verdict.late
+            && found.verdict.late
+        {
+            found.lapses = before.lapses.saturating_add(1);
+        }
         if known.verdicts.len() >= MAX_VERDICTS {
             known.verdicts.clear();
         }
@@ -348,8 +365,7 @@ fn write_kept(file: &Path, kept: &Kept) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
+    use super::super::tests::executable;
     use super::*;
 
     /// Encoders that are tried by a script: in it `$job` is the trial.
@@ -359,8 +375,7 @@ mod tests {
         gst::init().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let program = env::temp_dir().join(format!("portald-prover-{}-{number}", std::process::id()));
-        fs::write(&program, format!("#!/bin/sh\njob=$(cat)\n{script}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&program, &format!("job=$(cat)\n{script}"));
         let templates = Arc::new(Templates::load(&[]).unwrap());
         Encoders::new(templates, Prover::Child(program), kept.map(Into::into))
     }
@@ -411,24 +426,56 @@ mod tests {
 
     #[test]
     fn a_trial_that_was_given_up_is_believed_for_minutes_and_one_that_failed_for_a_day() {
-        for (age, late, asked_again) in [
-            (0, true, false),
-            (LATE_NEWS + 60, true, true),
-            (LATE_NEWS + 60, false, false),
-            (BAD_NEWS + 60, false, true),
+        for (age, late, lapses, asked_again) in [
+            (0, true, 0, false),
+            (LATE_NEWS + 60, true, 0, true),
+            (LATE_NEWS + 60, true, 1, false),
+            (2 * LATE_NEWS + 60, true, 1, true),
+            (BAD_NEWS - 60, true, 99, false),
+            (BAD_NEWS + 60, true, 99, true),
+            (LATE_NEWS + 60, false, 0, false),
+            (BAD_NEWS + 60, false, 0, true),
         ] {
             let encoders = encoders(GOOD, None);
             let recipe = choose(&encoders, &EncoderChoice::Auto).unwrap();
             let verdict = Verdict { late, ..Verdict::fault("it was so") };
-            let mut dated = Dated::now(&recipe, Codec::H264, verdict);
+            let mut dated = Dated { lapses, ..Dated::now(&recipe, Codec::H264, verdict) };
             dated.at -= age;
             encoders.lock().verdicts.insert(encoders.key(&recipe), dated);
             assert_eq!(
                 encoders.verdict(&recipe, Codec::H264, (30, 1)).is_good(),
                 asked_again,
-                "{age} s, {late}"
+                "{age} s, {late}, {lapses}"
             );
         }
+    }
+
+    #[test]
+    fn one_that_is_given_up_again_is_believed_longer() {
+        let encoders = encoders(GOOD, None);
+        let recipe = choose(&encoders, &EncoderChoice::Auto).unwrap();
+        let key = encoders.key(&recipe);
+        let lapses = [true, true, true, false, true].map(|late| {
+            let verdict = Verdict { late, ..Verdict::fault("it was so") };
+            encoders.remember(key.clone(), Dated::now(&recipe, Codec::H264, verdict));
+            encoders.lock().verdicts[&key].lapses
+        });
+        assert_eq!(lapses, [0, 1, 2, 0, 0]);
+    }
+
+    #[test]
+    fn a_trial_that_was_interrupted_is_not_remembered() {
+        let file = env::temp_dir().join(format!("portald-interrupted-{}", std::process::id())).join(FILE);
+        let stopped = encoders("kill -TERM $$", Some(&file));
+        let error = choose(&stopped, &EncoderChoice::Auto).unwrap_err().to_string();
+        assert!(error.contains("interrupted"), "{error}");
+        assert!(stopped.lock().verdicts.is_empty() && !file.exists());
+
+        let crashed = encoders("kill -SEGV $$", Some(&file));
+        let error = choose(&crashed, &EncoderChoice::Auto).unwrap_err().to_string();
+        assert!(error.contains("took its process with it"), "{error}");
+        assert!(!crashed.lock().verdicts.is_empty() && file.exists());
+        fs::remove_dir_all(file.parent().unwrap()).unwrap();
     }
 
     #[test]

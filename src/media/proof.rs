@@ -8,7 +8,9 @@
 mod picture;
 mod profile;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -17,6 +19,7 @@ use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::SignalKind;
 
 use self::picture::{Brightness, Picture};
 use self::profile::h264_profile;
@@ -101,6 +104,9 @@ pub struct Verdict {
     /// It was given up: the driver hangs, or the machine was busy.
     #[serde(default)]
     pub late: bool,
+    /// Somebody ended the trial, as a service manager does that stops the daemon: nothing was found out.
+    #[serde(skip)]
+    pub interrupted: bool,
 }
 
 impl Verdict {
@@ -148,8 +154,18 @@ fn in_child_within(program: &Path, job: &Job, limit: Duration) -> Verdict {
             return Verdict { late: true, ..Verdict::fault(fault) };
         }
     };
-    let crashed = || Verdict::fault(format!("it took its process with it ({status})"));
-    serde_json::from_str(&text).unwrap_or_else(|_| crashed())
+    serde_json::from_str(&text).unwrap_or_else(|_| ended(status))
+}
+
+/// The verdict on an encoder whose trial ended without one.
+fn ended(status: ExitStatus) -> Verdict {
+    // What asks a process to end; a driver's crash, and the kernel that runs out of memory, have other signals.
+    let asked = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    if status.signal().is_some_and(|signal| asked.contains(&SignalKind::from_raw(signal))) {
+        let fault = format!("its trial was interrupted ({status})");
+        return Verdict { interrupted: true, ..Verdict::fault(fault) };
+    }
+    Verdict::fault(format!("it took its process with it ({status})"))
 }
 
 /// Runs the trial in this process. Blocks, for ever if the driver does: meant for the child.
@@ -157,21 +173,24 @@ fn in_child_within(program: &Path, job: &Job, limit: Duration) -> Verdict {
 pub fn here(job: &Job) -> Verdict {
     match trial(job) {
         Ok(verdict) => verdict,
-        Err(Fault(why)) => Verdict::fault(why),
+        Err(Fault { why, late }) => Verdict { late, ..Verdict::fault(why) },
     }
 }
 
-/// Why an encoder cannot be used, in words.
-struct Fault(String);
+/// Why an encoder cannot be used, in words, and whether it was given up.
+struct Fault {
+    why: String,
+    late: bool,
+}
 
 impl From<MediaError> for Fault {
     fn from(error: MediaError) -> Self {
-        Self(error.to_string())
+        Self { why: error.to_string(), late: false }
     }
 }
 
 fn fault<T>(why: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault(why.into()))
+    Err(Fault { why: why.into(), late: false })
 }
 
 fn trial(job: &Job) -> Result<Verdict, Fault> {
@@ -232,10 +251,8 @@ fn run(job: &Job, pipeline: &gst::Pipeline) -> Result<Verdict, Fault> {
                 Some(sample) => frames.push(sample),
                 None if output.is_eos() => return fault("the stream ended"),
                 None => {
-                    return fault(format!(
-                        "no frame came for {} s after {number} pictures",
-                        PATIENCE.seconds()
-                    ));
+                    let why = format!("no frame came for {} s after {number} pictures", PATIENCE.seconds());
+                    return Err(Fault { why, late: true });
                 }
             }
         }

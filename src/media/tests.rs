@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use gstreamer::subclass::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+use self::undisturbed::undisturbed;
 use super::Timeline;
 use super::camera::Camera;
 use super::encoders::{Encoders, Prover};
@@ -333,6 +335,13 @@ fn plain() -> Settings {
     }
 }
 
+/// Makes `file` a program that does what the script says. Another process writes it: what this one has open for writing, a
+/// child that another test starts just then has open too, and no such program can be run.
+pub(super) fn executable(file: &Path, script: &str) {
+    let write = "printf '%s\\n' '#!/bin/sh' \"$1\" > \"$0\" && chmod 755 \"$0\"";
+    assert!(Command::new("sh").args(["-c", write]).arg(file).arg(script).status().unwrap().success());
+}
+
 /// A viewer's queue, in a pipeline that takes everything.
 struct Sink {
     pipeline: gst::Pipeline,
@@ -423,6 +432,10 @@ async fn a_viewer_that_takes_nothing_costs_no_other_a_frame_and_resumes_at_a_key
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_that_encodes_is_passed_on_and_decoded_only_for_the_rest() {
+    undisturbed(passed_on_and_decoded).await;
+}
+
+async fn passed_on_and_decoded() {
     let rig = Rig::new("h264").await;
     let sinks = [Sink::new(), Sink::new(), Sink::new()];
     let _attendance = rig.camera.attend();

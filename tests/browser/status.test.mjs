@@ -5,7 +5,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { after, afterEach, before } from 'node:test';
 import {
-  allLive, artifacts, CAMERAS, cameraTable, CODEC, Daemon, ENGINE, faultsOf, keepPicture, launchBrowser, MAIN, openMenu, openPage, servePages, until,
+  allLive, artifacts, CAMERAS, cameraTable, CODEC, Daemon, ENGINE, faultsOf, hide, keepPicture, launchBrowser, MAIN, openMenu, openPage,
+  servePages, until,
 } from './harness.mjs';
 
 const ADMIN = 'let me change it';
@@ -63,6 +64,7 @@ test('with the admin token a camera is switched off and on and given other bit r
   const camera = async (name) => (await daemon.get('api/cameras')).find((one) => one.name === name);
   const status = await openPage(browser, `${daemon.url}status`, { width: 1280, height: 800 });
   await status.getByRole('cell', { name: 'Camera alpha' }).waitFor();
+  await status.getByText('Nobody watches.').waitFor(); // Comes after what could be changed, and with all else.
   assert.equal(await status.locator('button, input').count(), 0, 'who is not logged in reads only');
   assert.ok(await status.getByRole('link', { name: 'Metrics' }).isHidden(), 'which are the admin’s then');
   assert.ok(await status.getByText('Encoders tried out').isHidden(), 'and so is what concerns the whole box');
@@ -111,10 +113,18 @@ test('with the admin token a camera is switched off and on and given other bit r
   assert.ok(await status.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'it fits a phone');
   await status.screenshot({ path: path.join(artifacts, 'status-admin-360.png'), fullPage: true });
 
+  // It asks no more by itself, and so does not know.
+  await hide(status, true);
   await status.context().clearCookies();
   await status.getByRole('button', { name: 'Switch off Camera charlie' }).click();
-  await status.getByText('The login as admin has ended').waitFor();
+  await status.locator('.controls').getByText('The login as admin has ended').waitFor();
   assert.equal((await camera('charlie')).enabled, true);
+  await hide(status, false);
+  await status.locator('#hint').getByText('The login as admin has ended').waitFor();
+  await until('what only an admin sees to go', async () => await status.locator('button, input').count() === 0);
+  assert.ok(await status.getByText('Encoders tried out').isHidden());
+  assert.ok(await status.getByRole('link', { name: 'Log in to change' }).isVisible());
+  assert.equal(new URL(status.url()).pathname, '/status', 'which anybody may read');
   assert.deepEqual(faultsOf(status), []);
 });
 
@@ -152,7 +162,8 @@ test('the figures in the menu of a tile are those that the daemon has', async ()
   };
   // Firefox tells no page when a picture was taken.
   const known = ([key, text]) => text !== '–' || (key === 'Latency' && ENGINE === 'firefox');
-  await until('figures', async () => Object.entries(await figures()).length > 0 && Object.entries(await figures()).every(known), figures);
+  const whole = (all) => Object.keys(all).length > 0 && Object.entries(all).every(known);
+  await until('figures', async () => whole(await figures()), figures);
   const viewer = async () => (await daemon.get('api/viewers'))[0];
   const counted = () => wall.evaluate(async () => {
     const stats = [...(await window.portald.gun.portals.get('!alpha').peer.getStats()).values()];
@@ -162,7 +173,8 @@ test('the figures in the menu of a tile are those that the daemon has', async ()
   const [sent, received, shown] = [await viewer(), await counted(), []];
   await until('ten looks at the menu', async () => {
     const one = await figures();
-    if (JSON.stringify(one) !== JSON.stringify(shown.at(-1))) shown.push(one);
+    // Where a busy machine is late with a picture there is no latency, and no mean with it.
+    if (whole(one) && JSON.stringify(one) !== JSON.stringify(shown.at(-1))) shown.push(one);
     return shown.length > 10;
   }, () => shown);
   const [now, later] = [await viewer(), await counted()];

@@ -1,7 +1,10 @@
 /** What people do with the wall: menus, keys, zoom, hiding, unattended screens, and browsers without WebRTC. */
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
-import { allLive, CAMERAS, CODEC, Daemon, doubleClick, faultsOf, hide, keepPicture, launchBrowser, MAIN, openMenu, openPage, savedAs, showsCamera, SUB, tilesOf, until } from './harness.mjs';
+import {
+  allLive, CAMERAS, CODEC, Daemon, doubleClick, faultsOf, hide, keepPicture, launchBrowser, LIMIT, MAIN, openMenu, openPage, savedAs,
+  showsCamera, SUB, tilesOf, until,
+} from './harness.mjs';
 
 let browser;
 let daemon;
@@ -16,10 +19,11 @@ afterEach(async () => {
 test('the wall is worked with keys alone, and says where one is', async () => {
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
-  await wall.keyboard.press('ArrowRight');
-  assert.match(await focused(wall), /Camera alpha: live/);
-  await wall.keyboard.press('ArrowRight');
-  assert.match(await focused(wall), /Camera bravo: live/);
+  // What was live just now may be late for a moment on a busy machine, and its name says so.
+  for (const name of ['alpha', 'bravo']) {
+    await wall.keyboard.press('ArrowRight');
+    await until(`the focus on ${name}`, async () => (await focused(wall)).startsWith(`Camera ${name}: live`), () => focused(wall));
+  }
   await wall.keyboard.press('Enter');
   await showsCamera(wall, 'bravo', [MAIN]);
 
@@ -42,9 +46,10 @@ test('the wall is worked with keys alone, and says where one is', async () => {
   await until('the menu', async () => (await focused(wall)) === 'Save a picture');
   await wall.keyboard.press('End');
   assert.equal(await focused(wall), 'Quality: small');
+  await noteBack(wall);
   await wall.keyboard.press('Escape');
   assert.equal(await focused(wall), 'Menu of Camera charlie', 'the focus is where it was');
-  assert.ok(await isLarge(wall, 'charlie'), 'Escape closed the menu only');
+  assert.ok(!(await wentBack(wall)) && await isLarge(wall, 'charlie'), 'Escape closed the menu only');
   await wall.keyboard.press('Escape');
   await until('all cameras', async () => !(await isLarge(wall, 'charlie')));
   assert.deepEqual(faultsOf(wall), []);
@@ -57,7 +62,7 @@ test('the menu of a tile shows plausible figures, asks for a quality, saves a pi
   const figures = await until('figures', async () => {
     const texts = await wall.locator('.tile', { hasText: 'Camera alpha' }).locator('.statistics > *').allTextContents();
     const all = Object.fromEntries(texts.flatMap((text, index) => (index % 2 ? [[texts[index - 1], text]] : [])));
-    return /^[1-9]/.test(all.Bitrate) && /^[1-9]/.test(all.Rate) && all.Encoder !== '–' && all;
+    return /^[1-9]/.test(all.Bitrate) && /^[1-9]/.test(all.Rate) && all.Encoder !== '–' && all['Round trip'] !== '–' && all;
   });
   assert.equal(figures.Size, `${SUB.width} × ${SUB.height}`);
   assert.ok(figures.Codec.startsWith(CODEC), figures.Codec);
@@ -98,7 +103,8 @@ test('hidden cameras and the order of tiles are remembered on this device, and h
   assert.deepEqual(await titles(wall), ['Camera alpha', 'Camera charlie']);
   await wall.getByRole('button', { name: 'Show 1 hidden' }).click();
   await allLive(wall);
-  assert.deepEqual(await titles(wall), ['Camera bravo', 'Camera alpha', 'Camera charlie']);
+  // Its picture may come before the answer by which they are sorted.
+  await until('the order', async () => (await titles(wall)).join() === 'Camera bravo,Camera alpha,Camera charlie', () => titles(wall));
   for (const name of CAMERAS) await showsCamera(wall, name);
 });
 
@@ -111,14 +117,16 @@ test('a wheel looks closer, a drag moves, and neither closes the large picture',
     await wall.mouse.wheel(0, -100);
     return (await transform(wall)) !== '';
   });
-  const before = await transform(wall);
+  await noteBack(wall);
   await wall.mouse.down();
+  // Only now: the page may have had a turn of the wheel still before it, and comes to a button after all of them.
+  const before = await transform(wall);
   await wall.mouse.move(430, 320, { steps: 5 });
   await wall.mouse.up();
   assert.notEqual(await transform(wall), before);
-  assert.ok(await isLarge(wall, 'bravo'));
   await doubleClick(wall, 400, 300);
   assert.equal(await transform(wall), '', 'a double click shows all of it');
+  assert.ok(!(await wentBack(wall)) && await isLarge(wall, 'bravo'));
 });
 
 test('with one camera large arrows go on from it, wherever the focus is, and Escape never leaves the wall', async () => {
@@ -137,8 +145,13 @@ test('with one camera large arrows go on from it, wherever the focus is, and Esc
   // As a key does: a second tap that soon would belong to the first.
   await wall.getByRole('button', { name: /^Camera alpha/ }).press('Enter');
   await until('the large picture', () => isLarge(wall, 'alpha'));
+  // What is chosen while the browser still goes back is shown, and it is a step back from there, too.
+  await wall.evaluate(() => {
+    for (const key of ['Escape', 'ArrowRight']) document.dispatchEvent(new KeyboardEvent('keydown', { key }));
+  });
+  await until('the one that was chosen', () => wall.evaluate(() => history.state?.large === '!bravo' && window.portald.wall.large?.id === '!bravo'));
   await wall.keyboard.press('Escape');
-  await until('all cameras', async () => !(await isLarge(wall, 'alpha')));
+  await until('all cameras', async () => !(await isLarge(wall, 'bravo')));
   assert.equal(wall.url(), daemon.url);
   assert.deepEqual(faultsOf(wall), []);
 });
@@ -147,17 +160,20 @@ test('a mouse that is let go of elsewhere drags nothing', async () => {
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
   await wall.getByRole('button', { name: /^Camera bravo/ }).click();
-  await until('the large picture', () => isLarge(wall, 'bravo'));
+  // By keys, which are heard at once; and before the drag, which nobody hears while the module is under way.
+  await until('the zoom', async () => {
+    await wall.keyboard.press('+');
+    return (await transform(wall)) !== '';
+  });
+  await wall.keyboard.press('0');
   await wall.mouse.move(400, 300);
   await wall.mouse.down();
   await wall.mouse.move(400, 8);
   await wall.mouse.up();
-  await until('the zoom', async () => {
-    await wall.mouse.move(400, 300);
-    await wall.mouse.wheel(0, -100);
-    return (await transform(wall)) !== '';
-  });
+  await wall.mouse.move(400, 300);
+  await wall.keyboard.press('+');
   const before = await transform(wall);
+  assert.notEqual(before, '');
   await wall.mouse.move(460, 340, { steps: 5 });
   assert.equal(await transform(wall), before);
 });
@@ -188,6 +204,7 @@ test('an unattended screen shows each camera in turn, and loads itself anew for 
 
 test('where no WebRTC connection comes up single pictures are shown, and the wall says so', async () => {
   const context = await browser.newContext({ viewport: { width: 800, height: 600 } });
+  context.setDefaultTimeout(LIMIT);
   const wall = await context.newPage();
   // As where a company's policy switches it off; to the rest of the page UDP that is blocked looks the same.
   await wall.addInitScript(() => {
@@ -198,8 +215,10 @@ test('where no WebRTC connection comes up single pictures are shown, and the wal
     Object.values(await tilesOf(wall)).filter(({ phase }) => phase === 'stills').length === CAMERAS.length, () => tilesOf(wall));
   await keepPicture(wall, 'stills');
   const button = wall.getByRole('button', { name: /^Camera alpha/ });
-  assert.match(await button.getAttribute('aria-label'), /single pictures, because no WebRTC connection comes up/);
-  assert.equal(await wall.locator('.badge', { hasText: 'single pictures' }).count(), CAMERAS.length);
+  // A busy machine's pictures may be too old now and then, and then a tile is right not to say so.
+  await until('the tiles to say so', async () =>
+    /single pictures, because no WebRTC connection comes up/.test(await button.getAttribute('aria-label'))
+    && await wall.locator('.badge', { hasText: 'single pictures' }).count() === CAMERAS.length, () => tilesOf(wall));
   const first = await wall.locator('.still').first().getAttribute('src');
   await until('the next picture', async () => (await wall.locator('.still').first().getAttribute('src')) !== first);
 
@@ -213,6 +232,7 @@ test('where no WebRTC connection comes up single pictures are shown, and the wal
 
 test('in a mesh room a wall shows its own camera to the others, and stops', async () => {
   const context = await browser.newContext({ viewport: { width: 800, height: 600 }, permissions: ['camera', 'microphone'] });
+  context.setDefaultTimeout(LIMIT);
   const first = await context.newPage();
   await first.goto(`${daemon.url}?room=mesh`);
   await allLive(first);
@@ -225,7 +245,9 @@ test('in a mesh room a wall shows its own camera to the others, and stops', asyn
   await keepPicture(second, 'guest');
   await first.getByRole('button', { name: 'Stop showing my camera' }).click();
   await until('the guest to be gone', async () => Object.keys(await tilesOf(second)).length === CAMERAS.length, () => tilesOf(second));
-  assert.ok(await openPage(browser, daemon.url).then((wall) => wall.locator('#publish').isHidden()), 'in a wall room nobody does');
+  const wall = await openPage(browser, daemon.url);
+  await allLive(wall); // By then it would be there.
+  assert.ok(await wall.locator('#publish').isHidden(), 'in a wall room nobody does');
 });
 
 test('a wall that nobody sees for a while is sent nothing, and shows pictures again when it is looked at', async () => {
@@ -247,7 +269,8 @@ test('the status page shows cameras, rooms and what lately happened, and follows
   const status = await openPage(browser, `${daemon.url}status`);
   await status.getByRole('cell', { name: 'Camera alpha' }).waitFor();
   const states = () => status.locator('#cameras .state').allTextContents();
-  assert.deepEqual(await states(), ['idle', 'idle', 'idle']);
+  // Each device is asked first what it offers.
+  await until('all to be idle', async () => (await states()).join() === 'idle,idle,idle', states);
   await openPage(browser, daemon.url).then((wall) => allLive(wall));
   await until('the states to follow', async () => (await states()).every((state) => state === 'live'), states);
   await until('the events', async () => (await status.locator('#events li').count()) >= 2 * CAMERAS.length);
@@ -277,4 +300,19 @@ function transform(wall) {
 
 function isLarge(wall, name) {
   return wall.evaluate((id) => window.portald.wall.large?.id === id, `!${name}`);
+}
+
+/** From here on notes whether the wall goes back to all cameras: that takes a moment, in which it still looks as before. */
+function noteBack(wall) {
+  return wall.evaluate(() => {
+    window.wentBack = false;
+    history.back = () => {
+      window.wentBack = true;
+      History.prototype.back.call(history);
+    };
+  });
+}
+
+function wentBack(wall) {
+  return wall.evaluate(() => window.wentBack);
 }

@@ -12,7 +12,7 @@ pub(in crate::media) fn wrong_profile(frame: &Frame) -> Option<String> {
     }
     let data = frame.buffer.map_readable().ok()?;
     let sps = nal_units(&data).find(|unit| unit.first().is_some_and(|byte| byte & 0x1f == 7))?;
-    profile(sps).err().map(|fault| fault.0)
+    profile(sps).err().map(|fault| fault.why)
 }
 
 /// The profile in words; an error when browsers do not take it, or the parameter sets are not in the key frame.

@@ -1,8 +1,8 @@
 //! Encoders that fail in every way we know of, made of real elements.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
+use super::super::tests::executable;
 use super::*;
 
 const X264: &str = "x264enc name=encoder tune=zerolatency speed-preset=ultrafast key-int-max=60";
@@ -81,20 +81,21 @@ fn an_encoder_that_ignores_requests_for_key_frames_is_told_apart() {
 fn a_child_that_crashes_or_hangs_harms_nobody() {
     let job = job("h264", X264);
     for (script, limit, why) in [
-        ("kill -SEGV $$", 10, "took its process with it"),
+        ("kill -SEGV $$", 60, "took its process with it"),
+        ("kill -TERM $$", 60, "its trial was interrupted"),
         ("exec sleep 600", 1, "did not end within 1 s"),
-        ("head -c 1000000 /dev/zero", 10, "took its process with it"),
-        ("cat >/dev/null; echo '{\"fault\":\"so it is\"}'", 10, "so it is"),
+        ("head -c 1000000 /dev/zero", 60, "took its process with it"),
+        ("cat >/dev/null; echo '{\"fault\":\"so it is\"}'", 60, "so it is"),
     ] {
         let file =
             std::env::temp_dir().join(format!("portald-proof-{}-{limit}-{}", std::process::id(), why.len()));
-        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&file, script);
         let verdict = in_child_within(&file, &job, Duration::from_secs(limit));
         fs::remove_file(&file).unwrap();
         let fault = verdict.fault.as_deref().unwrap_or("none");
         assert!(fault.contains(why), "{script}: {fault}");
         assert_eq!(verdict.late, script.contains("sleep"), "{script}");
+        assert_eq!(verdict.interrupted, script.contains("TERM"), "{script}");
     }
     let verdict = in_child(Path::new("/nowhere/portald"), &job);
     assert!(verdict.fault.unwrap().contains("cannot be started"));
@@ -115,7 +116,7 @@ fn profiles_are_read_from_the_parameter_sets() {
         (&[0x41, 1, 2, 3], "lack the parameter sets"),
     ] {
         match h264_profile(&stream(sps)) {
-            Err(Fault(said)) => assert!(said.contains(why), "{said}"),
+            Err(Fault { why: said, .. }) => assert!(said.contains(why), "{said}"),
             Ok(profile) => panic!("{profile} of {sps:?}"),
         }
     }

@@ -21,6 +21,10 @@ fn change(camera: &Camera, change: Change) -> Result<(), Refusal> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rates_reach_running_encoders_and_those_that_start_later() {
+    undisturbed(rates_reach_encoders).await;
+}
+
+async fn rates_reach_encoders() {
     let rig = Rig::new("rated").await;
     let watches = [Watch::new(), Watch::new()];
     let _attendance = rig.camera.attend();
@@ -48,6 +52,10 @@ async fn rates_reach_running_encoders_and_those_that_start_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_whose_template_knows_no_other_rate_is_started_again_behind_the_same_viewer() {
+    undisturbed(started_again).await;
+}
+
+async fn started_again() {
     let rig = Rig::with("stubborn", EncoderChoice::Named("fake".into()), &[templates()]).await;
     ENCODER.store(GOOD, Ordering::SeqCst);
     let watch = Watch::new();
@@ -89,9 +97,13 @@ async fn the_rate_of_what_is_passed_on_is_the_camera_s_and_that_of_sub_ours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connected_viewer_sees_the_slate_of_a_camera_switched_off_and_pictures_when_it_is_on_again() {
+    undisturbed(off_and_on_again).await;
+}
+
+async fn off_and_on_again() {
     let rig = Rig::new("switched").await;
     let port = serve(&rig, &[]).await;
-    let conduct = viewer::Conduct { decodes: true, ..viewer::Conduct::default() };
+    let conduct = viewer::Conduct { decodes: true, ..viewer::Conduct::full() };
     let viewer = viewer::Viewer::join(port, "home", conduct).await;
     let (live, slates) = (|| viewer.seen("switched").len(), || viewer.seen("switched slate").len());
     rig.wait_for("pictures", |_| live() > 10).await;

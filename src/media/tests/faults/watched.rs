@@ -22,7 +22,7 @@ fn steady(rig: &Rig) -> Camera {
 
 /// A connected viewer of one camera, who decodes.
 async fn join(port: u16, camera: &str) -> Viewer {
-    let conduct = Conduct { decodes: true, camera: Some(camera.into()), ..Conduct::default() };
+    let conduct = Conduct { decodes: true, camera: Some(camera.into()), ..Conduct::full() };
     Viewer::join(port, "home", conduct).await
 }
 
