@@ -41,11 +41,12 @@ test('a camera that is switched off says so on its tile, and comes back on the s
     assert.deepEqual({ badge, headline, label }, { badge: 'off', headline: 'Switched off', label: 'Camera alpha: Switched off' });
     assert.match(reason, /^switched off by the administrator/);
     await keepPicture(wall, 'switched-off');
-    assert.equal((await tilesOf(wall)).bravo.phase, 'live');
+    // Not at any one moment: a busy machine's pictures may be late now and then.
+    await until('the others to be live', async () => (await tilesOf(wall)).bravo.phase === 'live', () => tilesOf(wall));
 
     assert.equal((await patch({ enabled: true, bitrate: 300 })).enabled, true);
     await allLive(wall);
-    assert.equal((await words()).badge, '');
+    await until('the badge to go', async () => (await words()).badge === '', words);
     assert.deepEqual((await changesOf(wall)).rebuilt, UNCHANGED.rebuilt, 'every connection is the one it was');
     assert.deepEqual(faultsOf(wall), []);
   } finally {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
 import {
-  allLive, CAMERAS, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, moreFrames, openPage, showsCamera, tilesOf,
+  allLive, CAMERAS, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, LIMIT, MAIN, moreFrames, openPage, showsCamera, tilesOf,
   UNCHANGED, until, watchTiles, Wire,
 } from './harness.mjs';
 
@@ -25,7 +25,8 @@ test('a daemon killed and started again brings every tile back without a reload'
   await until('every tile to say that its picture is not live', async () =>
     Object.values(await tilesOf(wall)).every(({ phase }) => phase === 'frozen'), () => tilesOf(wall));
   assert.match(await wall.locator('.tile .headline').first().textContent(), /No new picture for \d+ s/);
-  assert.equal(await wall.locator('#link').isVisible(), true, 'the page says that the server is away');
+  // The page says that the server is away; what it shows may have stood still before it heard of that.
+  await wall.locator('#link').waitFor();
   await keepPicture(wall, 'daemon-killed');
 
   const started = Date.now();
@@ -84,12 +85,14 @@ test('a wish that was lost with its socket is made again', async () => {
 
 test('what rooms there are is asked until it is told', async () => {
   const context = await browser.newContext();
+  context.setDefaultTimeout(LIMIT);
   const wall = await context.newPage();
   let asked = 0;
   await wall.route('**/api/rooms', (route) => (++asked < 3 ? route.abort() : route.continue()));
   await wall.goto(daemon.url);
   await wall.getByRole('link', { name: 'mesh', exact: true }).waitFor();
-  await allLive(wall);
+  // Not asked from here: on a slow machine it may be loading itself again (whole.js), having waited for the rooms for so long.
+  await wall.locator('.tile[data-phase="live"]').nth(CAMERAS.length - 1).waitFor();
 });
 
 test('a lost socket is told and costs no picture and no connection', async () => {
@@ -101,9 +104,10 @@ test('a lost socket is told and costs no picture and no connection', async () =>
 
   wire.cut();
   await wall.locator('#link').waitFor({ state: 'visible' });
-  await keepPicture(wall, 'socket-lost');
   await moreFrames(wall, 5);
   wire.mend();
+  // Its next attempt may be 4 s away, and the server keeps the seat for 10 s in all: a slow machine has none to spare.
+  await wall.evaluate(() => dispatchEvent(new Event('online')));
 
   await until('the seat to be taken again', () => wall.evaluate(() => window.portald.gun.state === 'open'));
   await moreFrames(wall, 10);
@@ -119,8 +123,11 @@ test('a socket closed again and again is always opened again, with the same seat
   await allLive(wall);
   await watchTiles(wall);
   for (let loss = 0; loss < 5; loss++) {
-    await wall.evaluate(() => window.portald.gun.signaler.reconnect());
-    assert.notEqual(await wall.evaluate(() => window.portald.gun.state), 'open');
+    // In one go: it may be back after 0.2 s.
+    assert.notEqual(await wall.evaluate(() => {
+      window.portald.gun.signaler.reconnect();
+      return window.portald.gun.state;
+    }), 'open');
     await until('the seat to be taken again', () => wall.evaluate(() => window.portald.gun.state === 'open'));
   }
   await moreFrames(wall, 10);
@@ -131,8 +138,9 @@ test('a connection that failed is replaced by a new one, the others stay', async
   const wall = await openPage(browser, daemon.url);
   await allLive(wall);
   await watchTiles(wall);
+  const { bravo } = await tilesOf(wall);
   await wall.evaluate(() => window.portald.tiles.get('!bravo').portal.renew('a test asked for it'));
-  await until('another connection', async () => (await tilesOf(wall)).bravo.connections === 2);
+  await until('another connection', async () => (await tilesOf(wall)).bravo.connections > bravo.connections);
   await until('its picture', () => wall.evaluate(() => {
     const tile = window.portald.tiles.get('!bravo');
     return tile.video.srcObject?.getTracks().some((track) => tile.portal.peer.getReceivers().some((r) => r.track === track));

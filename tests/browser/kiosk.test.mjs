@@ -63,9 +63,11 @@ withDaemon('the screen is kept on, anew after each time that the page was out of
 
   const cursor = () => kiosk.evaluate(() => getComputedStyle(document.body).cursor);
   assert.equal(await cursor(), 'none');
+  // Seen by the page as it moves: 3 s later it is hidden again, and a slow machine may ask no sooner.
+  await kiosk.evaluate(() => addEventListener('pointermove', () => { window.moved = getComputedStyle(document.body).cursor; }));
   await kiosk.mouse.move(100, 100);
   await kiosk.mouse.move(120, 120);
-  assert.notEqual(await cursor(), 'none', 'who moves it sees it');
+  assert.notEqual(await until('the pointer to move', () => kiosk.evaluate(() => window.moved)), 'none', 'who moves it sees it');
   await until('the pointer to go', async () => await cursor() === 'none');
   assert.equal(await kiosk.evaluate(() => getComputedStyle(document.documentElement).position), 'static');
   assert.ok(await kiosk.locator('#tools').isHidden());
@@ -92,10 +94,12 @@ withDaemon('a camera that is down is passed over, and shown again when it is bac
   await enable(false);
   await until('the page to know', () => kiosk.evaluate(() => window.portald.tiles.get('!bravo').state.state === 'disabled'));
   await kiosk.evaluate(() => { window.shown = []; });
-  await until('two rounds', async () => (await shown()).length >= 4, shown);
-  const round = (await shown()).filter((title) => title !== 'all');
+  // Each of the others twice; not four in all, for a busy machine's encoder may be late, and then they are passed over, too.
+  const round = await until('two rounds', async () => {
+    const titles = (await shown()).filter((title) => title !== 'all');
+    return ['Camera alpha', 'Camera charlie'].every((other) => titles.filter((title) => title === other).length > 1) && titles;
+  }, shown);
   assert.ok(!round.slice(1).includes('Camera bravo'), `${round}`);
-  assert.ok(round.includes('Camera alpha') && round.includes('Camera charlie'), `${round}`);
   await enable(true);
   await until('it to be shown again', async () => (await shown()).slice(round.length).includes('Camera bravo'), shown);
   assert.deepEqual(faultsOf(kiosk), []);
@@ -105,6 +109,8 @@ withDaemon('a new daemon’s page is loaded when it can be had, and until then t
   const kiosk = await openPage(browser, `${daemon.url}?kiosk`);
   await allLive(kiosk, ['alpha']);
   await kiosk.evaluate(() => { window.old = true; });
+  // What it asks last of all as it starts: without an answer the other daemon's version would be the first it knows.
+  await kiosk.waitForFunction(() => performance.getEntriesByName(new URL('api/version', location.href).href).length > 0);
   await daemon.stop('SIGKILL');
   // As a new daemon would answer; its pages cannot be changed at run time. In the page's place there is an error, as of
   // a proxy before it, or of a daemon that has not all of itself together.
@@ -146,7 +152,8 @@ withDaemon('with a password that is wrong, or no longer right, the screen says s
   await kiosk.keyboard.press('Enter');
   await kiosk.waitForURL(`${daemon.url}?kiosk=`);
   await allLive(kiosk, ['alpha']);
-  assert.ok(await kiosk.locator('#tools').isHidden(), 'a kiosk still');
+  // A kiosk still; what makes it one is loaded after the wall.
+  await kiosk.locator('#tools').waitFor({ state: 'hidden' });
 }, () => {
   password.file = secret(password.text);
   return `[access]\nviewer_password_file = ${JSON.stringify(password.file)}\n${cameraTable('alpha')}`;

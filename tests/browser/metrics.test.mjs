@@ -10,10 +10,10 @@ test('a picture that stands still is counted by the page and shown in /metrics',
   try {
     const wall = await openPage(browser, daemon.url, { width: 1280, height: 760 });
     await allLive(wall, ['alpha']);
-    /** The figures of the only viewer, all of one moment. */
+    /** The figures of the only viewer, all of one moment. Its number is not 1 where a slow machine had to connect twice. */
     const figures = async () => {
       const page = await (await fetch(new URL('metrics', daemon.url))).text();
-      const series = /^portald_viewer_(\w+)\{camera="alpha",viewer="1"\} (\S+)$/gm;
+      const series = /^portald_viewer_(\w+)\{camera="alpha",viewer="\d+"\} (\S+)$/gm;
       return Object.fromEntries([...page.matchAll(series)].map(([, name, value]) => [name, Number(value)]));
     };
     const reached = (name, least) => until(`${name} over ${least}`, async () => (await figures())[name] > least, figures);
@@ -25,7 +25,8 @@ test('a picture that stands still is counted by the page and shown in /metrics',
     });
     const before = await counted();
     daemon.process.kill('SIGSTOP');
-    await sleep(2_000);
+    // Half of what a page takes for a connection that is lost, and replaces: that one would be counted anew.
+    await sleep(1_500);
     daemon.process.kill('SIGCONT');
     await until('the browser to count a freeze', async () => (await counted()) > before);
     await reached('freezes_total', before);

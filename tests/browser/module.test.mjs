@@ -68,6 +68,8 @@ withPages('a page written for the library runs with only the import changed', as
 });
 
 withPages('messages of one’s own go to one or to everyone; those of the server cannot be forged', async () => {
+  // Those here are to meet each other, and nobody else.
+  await until('the pages of before to be gone', async () => await seated() === 0);
   const page = await blank();
   const outcome = await page.evaluate(async (server) => {
     const { PortalGun } = await import(`${server}client.js`);
@@ -139,8 +141,6 @@ withPages('the server’s ICE servers are used, unless the page has its own', as
 withPages('who closes, or leaves the page, gives up the seat at once', async () => {
   const tap = await Tap.to(daemon.port);
   try {
-    const seated = async () => (await daemon.get('api/rooms')).find(({ name }) => name === 'mesh').members
-      .filter(({ kind }) => kind === 'peer').length;
     const open = async () => {
       const page = await openPage(browser, `${site.url}portald.html?room=mesh&server=${encodeURIComponent(tap.url)}`);
       await moves(page, '!alpha');
@@ -203,6 +203,12 @@ withPages(`${GUNS} guns opened and closed leave nothing behind`, async () => {
   await until('the room to be empty', async () => (await daemon.get('api/rooms')).every(({ members }) =>
     members.every(({ kind }) => kind === 'camera')));
 });
+
+/** How many are in the room beside its camera; who went without a word keeps the seat for a while. */
+async function seated() {
+  const { members } = (await daemon.get('api/rooms')).find(({ name }) => name === 'mesh');
+  return members.filter(({ kind }) => kind === 'peer').length;
+}
 
 async function blank() {
   return openPage(browser, site.url);

@@ -21,7 +21,7 @@ test('an <img> of a stream moves, is fresh and of the right camera; one of a sna
     });
     const seen = new Map();
     let freshest = Infinity;
-    await until('five different pictures', async () => {
+    await until('five different pictures, and one that is fresh', async () => {
       if (!await image.evaluate((element) => element.naturalWidth > 0)) return false;
       const { luma, width, height, at } = await image.evaluate(readLuma, MAIN.width);
       const strip = decodeStrip(luma);
@@ -29,10 +29,10 @@ test('an <img> of a stream moves, is fresh and of the right camera; one of a sna
       assert.deepEqual({ width, height }, MAIN);
       seen.set(strip.counter, strip);
       freshest = Math.min(freshest, age(strip, at));
-      return seen.size >= 5;
-    }, () => [...seen.values()]);
+      // A busy machine is late with some; a stream that lags behind has no fresh one at all.
+      return seen.size >= 5 && freshest < 1_000;
+    }, () => ({ freshest, seen: [...seen.values()] }));
     console.log(`freshest picture of the stream: ${freshest} ms old`);
-    assert.ok(freshest < 1_000, `${freshest} ms old`);
     await keepPicture(page, 'mjpeg');
 
     const size = await page.evaluate(async () => {

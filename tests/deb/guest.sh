@@ -193,10 +193,10 @@ files() {
 }
 nothing_left() { files >/tmp/after && diff /tmp/before /tmp/after; }
 
-# Tries for a minute: only a hang takes so long.
+# Tries for three minutes: only a hang takes so long. The watchdog alone may take 50 s.
 patiently() {
     local n
-    for ((n = 0; n < 240; n++)); do
+    for ((n = 0; n < 720; n++)); do
         "$@" >/tmp/tried 2>&1 && return
         sleep 0.25
     done

@@ -39,14 +39,17 @@ main() {
 
 live() {
     local suite=$1 new=$2 image share=$logs/$1
-    image=$("$here/image.sh" "$suite" "$new")
+    # A mirror may stumble; 130 is somebody's Ctrl-C.
+    image=$("$here/image.sh" "$suite" "$new") || { [[ $? -ne 130 ]] || exit 130; image=$("$here/image.sh" "$suite" "$new"); }
     say "$suite: install, use, upgrade, purge"
     mkdir -p "$share"
     cp "$here/guest.sh" "$logs/old.deb" "$share/"
     cp "$new" "$share/new.deb"
     echo "${threshold[$suite]}" >"$share/threshold"
-    # A scope of systemd's is not to be had where this runs: --register=no --keep-unit.
-    timeout --kill-after=10 "$limit" systemd-nspawn --quiet --directory="$image" --volatile=overlay --register=no --keep-unit \
+    # A scope of systemd's is not to be had where this runs: --register=no --keep-unit. It dies with this script, however that ends:
+    # while one is left, systemd-nspawn calls the image busy.
+    setpriv --pdeathsig KILL timeout --foreground --kill-after=10 "$limit" \
+        setpriv --pdeathsig KILL systemd-nspawn --quiet --directory="$image" --volatile=overlay --register=no --keep-unit \
         --machine="portald-$suite-$$" --private-network --bind="$share:/share" --boot systemd.show_status=0 \
         </dev/null >"$share/console.log" 2>&1 || true
     [[ ! -e $share/output ]] || sed "s/^/  $suite  /" "$share/output"

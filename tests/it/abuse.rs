@@ -37,30 +37,31 @@ async fn a_watching_viewer_loses_no_frame_by_what_is_refused() {
 async fn nothing_refused_costs_a_frame() {
     gst::init().unwrap();
     let attic = Secret::new("attic-token");
-    let daemon = Daemon::start(&format!(
+    let mut daemon = Daemon::start(&format!(
         "[access]\ntrusted_proxies = [\"127.0.0.1\"]\n[limits]\nmessages_per_second = 10\nhandshake = 1\n\
          [room.home]\n[room.attic]\ntoken_file = \"{}\"\n{CAMERA}",
         attic.path()
     ))
     .await;
-    let conduct = Conduct { decodes: true, ..Conduct::default() };
+    let conduct = Conduct { decodes: true, ..Conduct::full() };
     let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
+    timeout(LIMIT, viewer.pictures(1)).await.expect("a picture");
+    let before = daemon.camera("one").await;
+    // What was on its way then has come.
     timeout(LIMIT, viewer.pictures(30)).await.expect("pictures");
     let begun = viewer.seen("one").len();
-    let before = daemon.camera("one").await;
     for _ in 0..ROUNDS {
         refused_requests(&daemon).await;
         refused_deeds(&daemon).await;
     }
     timeout(LIMIT, viewer.pictures(30)).await.expect("it goes on");
-    let after = daemon.camera("one").await;
-    assert_eq!(after["renditions"][0]["dropped"], before["renditions"][0]["dropped"], "{after}");
     let counters: Vec<u8> = viewer.seen("one")[begun..].iter().map(|picture| picture.counter()).collect();
     let lost: u64 =
         counters.windows(2).map(|two| u64::from(two[1].wrapping_sub(two[0]).wrapping_sub(1))).sum();
-    // What a busy machine does not even encode is lost to everyone, and counted.
-    let missed = after["dropped"].as_u64().unwrap() - before["dropped"].as_u64().unwrap();
-    assert!(lost <= missed, "{lost} of {} lost, {missed} not encoded: {counters:?}", counters.len());
+    println!("{lost} of {} lost: {counters:?}", counters.len());
+    daemon.wait_left_out("one", before["dropped"].as_u64().unwrap() + lost).await;
+    let after = daemon.camera("one").await;
+    assert_eq!(after["renditions"][0]["dropped"], before["renditions"][0]["dropped"], "{after}");
     assert_eq!(viewer.offers(), 1, "one connection all the time");
     viewer.leave().await;
 }

@@ -24,6 +24,8 @@ use portald::status::{Cameras, RenditionStatus};
 use portald::template::Templates;
 use tokio::sync::watch;
 
+use super::undisturbed::undisturbed;
+
 /// Long enough for anything that ends well on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const WISH: Picture = Picture { width: 640, height: 360, framerate: (30, 1) };
@@ -191,6 +193,10 @@ impl Rig {
 /// Another camera's viewer costs the third its rate and then its size; when it leaves, all is as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_in_the_configuration_loses_rate_then_size_and_gets_both_back() {
+    undisturbed(rate_then_size_and_back).await;
+}
+
+async fn rate_then_size_and_back() {
     let full = WISH.samples();
     let rig = Rig::start(["first", "second", "third"], 2.0 * full + 0.2 * full);
     let watchers = [Watcher::new(), Watcher::new(), Watcher::new()];

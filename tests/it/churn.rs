@@ -34,8 +34,7 @@ async fn rounds() {
         "[camera.one]\nsource = \"test:ball\"\nwidth = 640\nheight = 360\nframerate = 10\nbitrate = 300\n",
     )
     .await;
-    let mut bystander =
-        Viewer::join(daemon.port, "home", Conduct { decodes: true, ..Conduct::default() }).await;
+    let mut bystander = Viewer::join(daemon.port, "home", Conduct { decodes: true, ..Conduct::full() }).await;
     timeout(LIMIT, bystander.pictures(10)).await.expect("pictures");
     let alone = daemon.usage();
     println!("with the bystander alone: {alone:?}");
@@ -50,15 +49,14 @@ async fn rounds() {
     }
     let (base, last) = (batches.first().expect("a first batch"), batches.last().expect("a last batch"));
     assert!(last.memory < base.memory + 10 * 1024, "memory grew: {base:?} -> {last:?}");
-    // What the machine had no time to encode is the camera's loss and counted by it; the fan-out loses nothing.
-    let lost_before_encoding = daemon.camera("one").await["dropped"].as_u64().unwrap();
     let seen = bystander.seen("one");
     let missed: u64 = seen
         .windows(2)
         .map(|two| u64::from(two[1].counter().wrapping_sub(two[0].counter()).wrapping_sub(1)))
         .sum();
-    assert!(missed <= lost_before_encoding, "the bystander missed {missed} of {} pictures", seen.len());
-    println!("bystander: {} pictures, {missed} missed, {lost_before_encoding} not encoded", seen.len());
+    println!("bystander: {} pictures, {missed} missed", seen.len());
+    // What the machine had no time to encode is the camera's loss and counted by it; the fan-out loses nothing.
+    daemon.wait_left_out("one", missed).await;
     bystander.leave().await;
 }
 

@@ -203,6 +203,7 @@ mod daemon {
     use super::*;
     use crate::access::{Secret, exchange_with};
     use crate::daemon::{Daemon, LIMIT};
+    use crate::undisturbed::undisturbed;
     use crate::viewer::{Conduct, Viewer};
 
     /// Snow takes all the bits that it is given.
@@ -245,6 +246,10 @@ enabled = false
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_running_camera_changes_its_rate_goes_off_and_comes_back_on_one_connection() {
+        undisturbed(rates_and_off_and_on).await;
+    }
+
+    async fn rates_and_off_and_on() {
         gst::init().unwrap();
         let token = Secret::new(ADMIN);
         let access = format!("[access]\nadmin_token_file = {:?}\n", token.path());

@@ -1,12 +1,13 @@
 //! The real daemon as a child process, and what the kernel says of it.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -20,6 +21,7 @@ pub(crate) struct Daemon {
     child: Child,
     /// Where it serves.
     pub(crate) port: u16,
+    _reserved: Reserved,
     directory: PathBuf,
 }
 
@@ -67,7 +69,8 @@ impl Daemon {
         through: &[&str],
         environment: &[(&str, String)],
     ) -> Self {
-        let port = free_port();
+        let reserved = Reserved::new();
+        let port = reserved.port;
         let directory = std::env::temp_dir().join(format!("portald-it-{}-{port}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let config = directory.join("portald.toml");
@@ -86,7 +89,7 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, port, directory };
+        let mut daemon = Self { child, port, _reserved: reserved, directory };
         daemon
             .wait_for("it to serve", async |daemon: &Self| {
                 daemon.get("/healthz").await.is_some_and(|(code, _)| code == answer)
@@ -133,6 +136,15 @@ impl Daemon {
     pub(crate) async fn wait_state(&mut self, camera: &str, state: &str) {
         self.wait_for(&format!("{camera} to be {state}"), async |daemon: &Self| {
             daemon.camera(camera).await["state"] == state
+        })
+        .await;
+    }
+
+    /// Waits until a camera has told of so many pictures that were not encoded: what it lists is a little behind. What a busy
+    /// machine does not encode is lost to everyone.
+    pub(crate) async fn wait_left_out(&mut self, camera: &str, pictures: u64) {
+        self.wait_for(&format!("{pictures} pictures of {camera} to be left out"), async |daemon: &Self| {
+            daemon.camera(camera).await["dropped"].as_u64() >= Some(pictures)
         })
         .await;
     }
@@ -240,7 +252,20 @@ fn configuration(port: u16, tables: &str) -> String {
     format!("[server]\nlisten = \"127.0.0.1:{port}\"\n{tables}")
 }
 
-/// A port that nobody had a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port on loopback that nobody else is given while this is held: the kernel gives out none that a socket is bound to. A
+/// server that sets SO_REUSEADDR may have it all the same, because nothing listens here.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    _socket: Socket,
+    pub(crate) port: u16,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+        Self { _socket: socket, port }
+    }
 }

@@ -356,7 +356,7 @@ bitrate = 500
     async fn watched() -> (Daemon, Viewer) {
         gst::init().unwrap();
         let daemon = Daemon::start(ONE).await;
-        let mut viewer = Viewer::join(daemon.port, "home", Conduct::default()).await;
+        let mut viewer = Viewer::join(daemon.port, "home", Conduct::full()).await;
         timeout(LIMIT, viewer.pictures(30)).await.expect("pictures");
         (daemon, viewer)
     }

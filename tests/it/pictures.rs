@@ -137,7 +137,7 @@ async fn a_viewer_loses_no_picture_to_those_who_take_stills() {
 async fn no_still_costs_a_picture() {
     gst::init().unwrap();
     let daemon = Daemon::start(CAMERAS).await;
-    let conduct = Conduct { decodes: true, camera: Some("one".into()), ..Conduct::default() };
+    let conduct = Conduct { decodes: true, camera: Some("one".into()), ..Conduct::full() };
     let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
     timeout(LIMIT, viewer.pictures(30)).await.expect("pictures");
     let lost = |from: usize, viewer: &Viewer| {

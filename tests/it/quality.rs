@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::daemon::{Daemon, LIMIT};
+use super::undisturbed::undisturbed;
 use super::viewer::{Conduct, Viewer};
 
 /// Snow takes all the bits that it is given.
@@ -48,6 +49,10 @@ async fn until_wide(viewer: &mut Viewer, width: u32) -> u128 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_squeezed_viewer_falls_to_sub_and_comes_back_while_another_stays_on_main() {
+    undisturbed(one_falls_and_another_stays).await;
+}
+
+async fn one_falls_and_another_stays() {
     gst::init().unwrap();
     let mut daemon = Daemon::start(SNOW).await;
     let link = Arc::new(AtomicU64::new(0));
@@ -58,7 +63,8 @@ async fn a_squeezed_viewer_falls_to_sub_and_comes_back_while_another_stays_on_ma
     // Long enough for reports of a sound link.
     timeout(LIMIT, squeezed.pictures(60)).await.expect("pictures");
     timeout(LIMIT, other.pictures(1)).await.expect("pictures");
-    assert_eq!(viewers(&daemon).await, (2, 0));
+    let both_on_main = async |daemon: &Daemon| viewers(daemon).await == (2, 0);
+    daemon.wait_for("main for both", both_on_main).await;
     link.store(500, Ordering::Relaxed);
     let begun = Instant::now();
     daemon.wait_for("sub for the one", async |daemon: &Daemon| viewers(daemon).await == (1, 1)).await;
@@ -72,11 +78,13 @@ async fn a_squeezed_viewer_falls_to_sub_and_comes_back_while_another_stays_on_ma
         "it is not the only thing that comes"
     );
     link.store(0, Ordering::Relaxed);
-    let back = until_wide(&mut squeezed, 640).await;
+    until_wide(&mut squeezed, 640).await;
+    // From then on the link carries what it is given, and proves itself, however long pictures take on a busy machine.
+    let back = begun.elapsed().as_millis() - decided;
     println!(
-        "squeezed to 500 kbit/s: sub asked for after {decided} ms, seen after {fell} ms; back {back} ms after the end"
+        "squeezed to 500 kbit/s: sub asked for after {decided} ms, seen after {fell} ms; main {back} ms after that"
     );
-    assert_eq!(viewers(&daemon).await, (2, 0));
+    daemon.wait_for("main for both again", both_on_main).await;
     assert!(back > 5_000, "not before the link has proved itself: {back} ms");
     assert!(other.seen("one").iter().all(|picture| picture.width == 640), "the other noticed nothing");
     assert_eq!((squeezed.offers(), other.offers()), (1, 1), "no renegotiation");

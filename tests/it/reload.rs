@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::access::{Secret, exchange_with};
 use crate::daemon::{Daemon, LIMIT};
+use crate::undisturbed::undisturbed;
 use crate::viewer::{Conduct, Viewer};
 
 const STAY: &str = "[camera.stay]\nsource = \"test:ball\"\nwidth = 640\nheight = 360\nframerate = 15\n\
@@ -80,14 +81,21 @@ fn lost(viewer: &Viewer, from: usize) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cameras_and_rooms_come_and_go_and_a_viewer_of_another_camera_loses_no_frame() {
+    undisturbed(coming_and_going_costs_no_frame).await;
+}
+
+async fn coming_and_going_costs_no_frame() {
     gst::init().unwrap();
     let mut daemon = Daemon::start(&format!("{HOME}{STAY}{GO}")).await;
     let mut roster = Roster::follow(&daemon, "home").await;
     let both = roster.until("both cameras", |members| members.len() == 2).await;
-    let conduct = Conduct { decodes: true, camera: Some("stay".into()), ..Conduct::default() };
+    let conduct = Conduct { decodes: true, camera: Some("stay".into()), ..Conduct::full() };
     let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
+    timeout(LIMIT, viewer.pictures(1)).await.expect("a picture");
+    let before = daemon.camera("stay").await;
+    // What was on its way then has come.
     timeout(LIMIT, viewer.pictures(30)).await.expect("pictures");
-    let (begun, before) = (viewer.seen("stay").len(), daemon.camera("stay").await);
+    let begun = viewer.seen("stay").len();
 
     let said = daemon.reload(&format!("{HOME}{STAY}{GO}width = \"wide\"\n")).await;
     assert!(said.starts_with("ERROR"), "{said}");
@@ -116,12 +124,10 @@ async fn cameras_and_rooms_come_and_go_and_a_viewer_of_another_camera_loses_no_f
     assert_eq!(names(&daemon, "/api/rooms").await, ["home"]);
 
     timeout(LIMIT, viewer.pictures(30)).await.expect("it goes on");
-    let after = daemon.camera("stay").await;
     assert_eq!(viewer.offers(), 1, "one connection all the time");
+    daemon.wait_left_out("stay", before["dropped"].as_u64().unwrap() + lost(&viewer, begun)).await;
+    let after = daemon.camera("stay").await;
     assert_eq!(after["renditions"][0]["dropped"], before["renditions"][0]["dropped"], "{after}");
-    // What a busy machine does not even encode is lost to everyone, and counted.
-    let missed = after["dropped"].as_u64().unwrap() - before["dropped"].as_u64().unwrap();
-    assert!(lost(&viewer, begun) <= missed, "{} lost, {missed} not encoded", lost(&viewer, begun));
     viewer.leave().await;
     let (status, log) = daemon.terminate().await;
     assert!(status.success(), "{log}");
@@ -129,11 +135,15 @@ async fn cameras_and_rooms_come_and_go_and_a_viewer_of_another_camera_loses_no_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_camera_that_changes_keeps_its_viewers_connections() {
+    undisturbed(changes_keep_connections).await;
+}
+
+async fn changes_keep_connections() {
     gst::init().unwrap();
     let mut daemon = Daemon::start(&format!("{HOME}{STAY}")).await;
     let mut roster = Roster::follow(&daemon, "home").await;
     let first = roster.until("the camera", |members| members.len() == 1).await;
-    let conduct = Conduct { decodes: true, camera: Some("stay".into()), ..Conduct::default() };
+    let conduct = Conduct { decodes: true, camera: Some("stay".into()), ..Conduct::full() };
     let mut viewer = Viewer::join(daemon.port, "home", conduct).await;
     timeout(LIMIT, viewer.pictures(5)).await.expect("pictures");
 
@@ -227,8 +237,13 @@ async fn what_the_whole_box_keeps_to_changes_too() {
     // A room of another mode is another room.
     let said = daemon.reload(&format!("[room.home]\nmode = \"mesh\"\n{camera}")).await;
     assert!(said.contains("room home closed, room home opened as a mesh"), "{said}");
-    let (_, rooms) = daemon.get("/api/rooms").await.unwrap();
-    assert!(rooms.contains(r#""mode":"mesh""#) && rooms.contains("!one"), "{rooms}");
+    daemon
+        .wait_for("the camera in it", async |daemon: &Daemon| {
+            let (_, rooms) = daemon.get("/api/rooms").await.unwrap();
+            assert!(rooms.contains(r#""mode":"mesh""#), "{rooms}");
+            rooms.contains("!one")
+        })
+        .await;
 
     // No camera is configured any more: those that are found take their place, and back.
     let said = daemon.reload(HOME).await;

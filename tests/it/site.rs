@@ -37,10 +37,13 @@ pub(crate) fn patient() -> Limits {
         header: long,
         connection: long,
         write: long,
+        ping: long,
         silence: long,
         close: long,
         linger: long,
+        login: long,
         health: long,
+        picture: long,
         shutdown: long,
         ..Limits::default()
     }
@@ -54,6 +57,7 @@ pub(crate) struct Server {
     pub(crate) cameras: Cameras,
     pub(crate) stills: Stills,
     pub(crate) controls: Controls,
+    limits: watch::Sender<Arc<Limits>>,
     pub(crate) shutdown: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<()>,
     /// What is told of rooms that are made and removed.
@@ -73,7 +77,11 @@ impl Default for Setup {
         Self {
             limits: patient(),
             access: Access::default(),
-            rooms: room::Limits { seat_kept: PATIENCE * 2, ..room::Limits::default() },
+            rooms: room::Limits {
+                seat_kept: PATIENCE * 2,
+                silent_after: PATIENCE * 2,
+                ..room::Limits::default()
+            },
             listen: "127.0.0.1:0",
         }
     }
@@ -129,8 +137,14 @@ impl Server {
         let listeners = server::bind(&[setup.listen.parse().unwrap()]).await.unwrap();
         let address = listeners[0].local_addr().unwrap();
         let (shutdown, told) = watch::channel(false);
-        let serving = tokio::spawn(server::serve_within(listeners, site, setup.limits, told));
-        Self { address, hub, hub_task, cameras, stills, controls, shutdown, serving, changes }
+        let (limits, limited) = watch::channel(Arc::new(setup.limits));
+        let serving = tokio::spawn(server::serve_changing(listeners, site, limited, told));
+        Self { address, hub, hub_task, cameras, stills, controls, limits, shutdown, serving, changes }
+    }
+
+    /// Keeps connections that come from now on within other limits.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.limits.send_replace(Arc::new(limits));
     }
 
     /// A camera of this box joins `room`.

@@ -198,11 +198,16 @@ async fn a_stream_is_parts_that_browsers_take_and_ends_with_the_camera() {
     let picture = lines.iter().find(|line| line.starts_with('[')).unwrap();
     assert!(lines.contains(&format!("content-length: {}", picture.len())), "{lines:?}");
     let mut second = Stream::open(&server, "").await;
-    let (mut numbers, begun) = (Vec::new(), Instant::now());
-    while begun.elapsed() < Duration::from_secs(2) {
-        numbers.push(second.picture().await.unwrap());
+    // Of the fifteen that are made each second for the other. A busy machine makes fewer, and takes longer.
+    let number = |text: String| text[1..].split(' ').next().unwrap().parse::<u64>().unwrap();
+    let (first, begun) = (number(second.picture().await.unwrap()), Instant::now());
+    let mut last = first;
+    for _ in 0..10 {
+        last = number(second.picture().await.unwrap());
     }
-    assert!((8..=13).contains(&numbers.len()), "five a second, not {} in two", numbers.len());
+    let (made, took) = (last - first, begun.elapsed());
+    assert!(took > Duration::from_millis(1300), "ten in {took:?}: more than five a second");
+    assert!(made <= 50, "ten of {made}: fewer than five a second");
     assert_eq!(kitchen.open.load(Ordering::SeqCst), 1, "one encoder for both");
     assert_eq!(server.metric("portald_mjpeg_readers").await, 2);
     set(&server, "door", State::Disabled, Some("switched off"));
@@ -220,7 +225,7 @@ async fn a_stream_is_parts_that_browsers_take_and_ends_with_the_camera() {
 #[tokio::test]
 async fn a_stream_outlives_the_limit_on_connections_for_as_long_as_it_is_read() {
     let limits =
-        Limits { connection: Duration::from_secs(1), close: Duration::from_millis(100), ..patient() };
+        Limits { connection: Duration::from_secs(5), close: Duration::from_millis(100), ..patient() };
     let server = Server::within(limits).await;
     set(&server, "door", State::Live, None);
     let mut orders = server.stills.open(&name("door"));
@@ -239,14 +244,14 @@ async fn a_stream_outlives_the_limit_on_connections_for_as_long_as_it_is_read() 
     let unread = Stream::open(&server, "?fps=15").await;
     let mut sink = vec![0; 1 << 16];
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(4) {
+    while begun.elapsed() < Duration::from_secs(12) {
         assert!(wait("bytes", read.reader.read(&mut sink)).await.unwrap() > 0, "ended while it was read");
     }
     wait("the end of the stream that nobody reads", async {
         loop {
             // Reading on, so that the one goes on.
             let _ = read.reader.read(&mut sink).await.unwrap();
-            if begun.elapsed() > Duration::from_secs(4) && server.stills.readers() == 1 {
+            if server.stills.readers() == 1 {
                 break;
             }
         }

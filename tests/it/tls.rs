@@ -275,7 +275,7 @@ async fn slow_broken_and_foreign_handshakes_are_cut_off_and_counted() {
     let scratch = Scratch::new("slow");
     let (settings, trusted) = scratch.certificate(2020, 2100);
     let tls = Some(Arc::new(Tls::open(&settings, Vec::new()).unwrap()));
-    let limits = portald::server::Limits { header: Duration::from_millis(500), ..patient() };
+    let limits = portald::server::Limits { header: Duration::from_millis(200), ..patient() };
     let server = Server::with_site(limits, |site| Site { tls, ..site }).await;
     let address = server.address;
     let failed = |reason: &str| format!("portald_tls_handshakes_failed_total{{reason=\"{reason}\"}}");
@@ -287,6 +287,8 @@ async fn slow_broken_and_foreign_handshakes_are_cut_off_and_counted() {
         let mut rest = Vec::new();
         let _ = wait("the end", stream.read_to_end(&mut rest)).await;
     }
+    // A busy machine may take its time for those that follow.
+    server.limit(patient());
     assert_eq!(metric(address, &trusted, &failed("timeout")).await, 2);
 
     drop(TcpStream::connect(address).await.unwrap());

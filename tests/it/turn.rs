@@ -130,9 +130,15 @@ async fn viewers_of_the_relay_leave_nothing_behind() {
         daemon.wait_state("one", "idle").await;
         usages.push(daemon.usage());
     }
-    // After the first rounds, which load what is loaded once.
-    let (early, late) = (usages[1], usages[5]);
-    assert!(late.threads <= early.threads + 2 && late.descriptors <= early.descriptors + 1, "{usages:?}");
+    println!("{usages:?}");
+    // After the first rounds, which load what is loaded once. What still closes takes its time on a busy machine.
+    let early = usages[1];
+    daemon
+        .wait_for("threads and descriptors to come back", async |daemon: &Daemon| {
+            let late = daemon.usage();
+            late.threads <= early.threads + 2 && late.descriptors <= early.descriptors + 1
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

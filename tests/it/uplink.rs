@@ -27,7 +27,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use crate::daemon::{Daemon, LIMIT};
+use crate::daemon::{Daemon, LIMIT, Reserved};
 use crate::site::{status, wait};
 use crate::viewer::{Conduct, Viewer};
 
@@ -177,6 +177,9 @@ async fn a_connection_without_a_number_that_cannot_be_saved_has_it_join_again_an
     let mut second = far.accept().await;
     second.bare_info(&["ann"]).await;
     near.info().await;
+    // Answered: it must not leave for its silence meanwhile.
+    let ping = second.until("ping").await["ping"].clone();
+    second.send(json!({ "type": "pong", "pong": ping })).await;
     near.sender.rebuild();
     assert!(timeout(Duration::from_secs(3), far.listener.accept()).await.is_err(), "all others pay for it");
     assert!(near.connected() && near.ended("rebuild") == 1);
@@ -238,8 +241,6 @@ async fn over_tls_only_the_certificate_with_the_fingerprint_is_spoken_to() {
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
     let wrong_key = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("wss://{}/portal", listener.local_addr().unwrap());
     // The right one; another; none, so that an authority would have to have signed it.
     for (fingerprint, acceptor, is_right) in [
         (Some(right), &right_key, true),
@@ -247,7 +248,10 @@ async fn over_tls_only_the_certificate_with_the_fingerprint_is_spoken_to() {
         (None, &right_key, false),
         (Some(right), &wrong_key, false),
     ] {
-        let mut near = Near::open(settings_of(url.clone(), |uplink| uplink.fingerprint = fingerprint));
+        // For each its own: one that is turned away soon knocks again.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://{}/portal", listener.local_addr().unwrap());
+        let mut near = Near::open(settings_of(url, |uplink| uplink.fingerprint = fingerprint));
         let (tcp, _) = wait("a connection", listener.accept()).await.unwrap();
         let Ok(tls) = acceptor.accept(tcp).await else {
             assert!(!is_right);
@@ -280,12 +284,14 @@ bitrate = 600
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reference_server_shows_its_pictures_whoever_comes_and_when_it_is_started_again() {
     gst::init().unwrap();
-    let relay = Relay::start(0).await;
+    // Its own again when it is started again.
+    let reserved = Reserved::new();
+    let relay = Relay::start(reserved.port).await;
     let url = format!("ws://127.0.0.1:{}/portal", relay.port);
     let link = format!("[uplink.far]\nurl = \"{url}\"\nroom = \"b\"\nbox = \"barn\"\n");
     let mut daemon = Daemon::start(&format!("{CAMERA}{link}")).await;
     connected(&mut daemon, true).await;
-    let conduct = Conduct { sessions: false, decodes: true, ..Conduct::default() };
+    let conduct = Conduct { sessions: false, decodes: true, ..Conduct::full() };
     let mut viewer = Viewer::join(relay.port, "b", conduct.clone()).await;
     timeout(LIMIT, viewer.pictures(15)).await.expect("pictures over the relay");
     let strange =
@@ -326,14 +332,19 @@ async fn on_a_portald_a_lost_socket_costs_no_picture_and_no_renegotiation() {
     let mut barn = Daemon::start(&format!("{CAMERA}{link}")).await;
     connected(&mut barn, true).await;
     remote_state(&mut hub, "idle").await;
-    let conduct = Conduct { decodes: true, camera: Some("barn.one".into()), ..Conduct::default() };
+    let conduct = Conduct { decodes: true, camera: Some("barn.one".into()), ..Conduct::full() };
     let mut viewer = Viewer::join(hub.port, "home", conduct).await;
     timeout(LIMIT, viewer.pictures(15)).await.expect("pictures from the barn");
     remote_state(&mut hub, "live").await;
     assert_eq!(hub.camera("barn.one").await["viewers"], 1);
 
     wire.cut();
-    connected(&mut barn, false).await;
+    // It may be back before anyone looks.
+    let broken = "portald_uplink_ended_total{uplink=\"hub\",camera=\"one\",reason=\"broken\"} 0";
+    barn.wait_for("the loss to be counted", async |barn: &Daemon| {
+        barn.get("/metrics").await.is_some_and(|(_, page)| !page.lines().any(|line| line == broken))
+    })
+    .await;
     timeout(LIMIT, viewer.pictures(15)).await.expect("pictures while the socket is away");
     connected(&mut barn, true).await;
     timeout(LIMIT, viewer.pictures(15)).await.expect("pictures afterwards");

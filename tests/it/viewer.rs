@@ -60,6 +60,14 @@ impl Default for Conduct {
     }
 }
 
+impl Conduct {
+    /// One that asks for the full pictures: a busy machine's link looks like a bad one, which would be given the small ones.
+    #[allow(dead_code, reason = "not for the benchmarks")]
+    pub(crate) fn full() -> Self {
+        Self { quality: Some("main"), ..Self::default() }
+    }
+}
+
 /// One picture, as seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
@@ -201,7 +209,7 @@ impl Viewer {
         self.pictures.lock().unwrap().get(&format!("!{camera}")).cloned().unwrap_or_default()
     }
 
-    /// Offers it was made, by all cameras.
+    /// Offers it was made, by all cameras, but for those that came to nothing and that it had made anew.
     pub(crate) fn offers(&self) -> usize {
         self.offers.load(Ordering::Relaxed)
     }
@@ -264,16 +272,21 @@ impl State {
 
     /// Asks for another connection where one has brought nothing for long, as a page does: on a machine that is busy
     /// enough no time limit of the daemon is long enough.
-    fn retry(&self) {
+    fn retry(&mut self) {
         let patient = !self.conduct.sessions || !self.conduct.answers || self.conduct.deaf;
         let mut renewals = Vec::new();
         for (camera, (number, since, before)) in &self.wanted {
             let ours = self.conduct.camera.as_ref().is_none_or(|only| *camera == format!("!{only}"));
             if !patient && ours && since.elapsed() > RETRY && self.seen(camera) == *before {
-                renewals.push(json!({"type": "renew-session", "renew-session": number, "target": camera}));
+                renewals.push((camera.clone(), *number));
             }
         }
-        for renewal in renewals {
+        for (camera, number) in renewals {
+            if let Some(failed) = self.connections.remove(&camera) {
+                self.offers.fetch_sub(1, Ordering::Relaxed);
+                tokio::task::spawn_blocking(move || drop(failed));
+            }
+            let renewal = json!({"type": "renew-session", "renew-session": number, "target": camera});
             let _ = self.out.send(Out::Text(renewal.to_string()));
         }
     }

@@ -4,7 +4,7 @@
 #   run.sh PORTALD            PORTALD is the built program
 #
 #   PORTALD_MDNS_LOGS         where logs are left           default target/mdns
-#   PORTALD_MDNS_TIMEOUT      seconds for all               default 300
+#   PORTALD_MDNS_TIMEOUT      seconds for all               default 900
 #
 # Two machines, each a network namespace with its own system bus and Avahi: `client` looks, `box` runs portald. All of it
 # ends with this script, however it ends.
@@ -13,7 +13,7 @@ export PATH=$PATH:/usr/sbin:/sbin
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 logs=${PORTALD_MDNS_LOGS:-$tree/target/mdns}
-limit=${PORTALD_MDNS_TIMEOUT:-300}
+limit=${PORTALD_MDNS_TIMEOUT:-900}
 # portald reads every other variable that begins so.
 unset "${!PORTALD_@}"
 

@@ -22,7 +22,7 @@ export const GSTREAMER = 'cp /var/cache/vm-gstreamer/registry.bin /run/registry.
  * Runs a shell command in the guest, as root, after those before it; resolves to what it printed.
  * Throws with that text when it fails, takes longer than `seconds`, or the machine has stopped.
  */
-export function guest(command, { seconds = 60 } = {}) {
+export function guest(command, { seconds = 120 } = {}) {
   const result = busy.then(() => run(command, seconds));
   busy = result.catch(() => {});
   return result;

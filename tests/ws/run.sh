@@ -4,7 +4,7 @@
 #   run.sh ECHO               ECHO is the built examples/ws_echo.rs
 #
 #   PORTALD_WS_LOGS           where the reports are left    default target/ws
-#   PORTALD_WS_TIMEOUT        seconds for all cases         default 300
+#   PORTALD_WS_TIMEOUT        seconds for all cases         default 900
 #
 # Server and client run in network, process and mount namespaces that end with this script, however it ends.
 set -euo pipefail
@@ -13,7 +13,7 @@ export PATH=$PATH:/usr/sbin:/sbin
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tree=$(cd "$here/../.." && pwd)
 logs=${PORTALD_WS_LOGS:-$tree/target/ws}
-limit=${PORTALD_WS_TIMEOUT:-300}
+limit=${PORTALD_WS_TIMEOUT:-900}
 port=9001
 
 main() {
@@ -26,8 +26,8 @@ main() {
     for tool in unshare setpriv timeout ip node; do
         command -v "$tool" >/dev/null || die "$tool is missing" "make test-ws installs the group ws of packaging/packages.txt"
     done
-    # No run may hang on a mirror that does not answer.
-    image=$(timeout --foreground --verbose --kill-after=10 1200 "$here/image.sh")
+    # A mirror may stumble; 130 is somebody's Ctrl-C.
+    image=$(build_image) || { [[ $? -ne 130 ]] || exit 130; image=$(build_image); }
     mkdir -p "$logs"
     rm -rf "${logs:?}"/*
     trap 'kill -KILL $! 2>/dev/null; exit 143' INT TERM HUP
@@ -38,13 +38,18 @@ main() {
     node "$here/report.mjs" "$logs/index.json"
 }
 
+# No run may hang on a mirror that does not answer.
+build_image() {
+    timeout --foreground --verbose --kill-after=10 1200 "$here/image.sh"
+}
+
 # From here on as the first process of the namespaces.
 inside() {
     local echo=$1 image=$2 tries=0
     ip link set lo up
     "$echo" "127.0.0.1:$port" >"$logs/echo.log" 2>&1 &
     until grep -q '^ws://' "$logs/echo.log"; do
-        ((++tries < 100)) && kill -0 $! || { cat "$logs/echo.log" >&2; die "the echo server did not start" "see the lines above"; }
+        ((++tries < 1200)) && kill -0 $! || { cat "$logs/echo.log" >&2; die "the echo server did not start" "see the lines above"; }
         sleep 0.1
     done
     # The image is cached: nothing is written there.

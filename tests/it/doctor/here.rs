@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::daemon::{Daemon, LIMIT};
+use crate::daemon::{Daemon, LIMIT, Reserved};
 
 /// A directory that goes with it.
 struct Scratch(PathBuf);
@@ -62,7 +62,9 @@ fn text(finding: &Value, key: &str) -> String {
 #[tokio::test]
 async fn a_port_that_somebody_has_is_told_with_who() {
     let scratch = Scratch::new("port");
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nobody else gets the port when the holder is gone.
+    let reserved = Reserved::new();
+    let holder = TcpListener::bind(("127.0.0.1", reserved.port)).unwrap();
     let address = holder.local_addr().unwrap();
     let config = scratch.file("portald.toml", &format!("[server]\nlisten = \"{address}\"\n"));
     let (code, report) = doctor(&config, &[]).await;
