@@ -5,6 +5,8 @@
 
 /** Longest name (characters) that fits a tile; what others send is not trusted to be short. */
 const NAME = 40;
+/** Names that are kept: more people than any room has. */
+const MOST = 1_000;
 
 /** @typedef {import('./client.js').PortalGun} PortalGun */
 /** @typedef {import('./client.js').Portal} Portal */
@@ -16,7 +18,11 @@ const NAME = 40;
  * @param {{ tileOf: (member: { id: string, title?: string }) => Tile, remove: (tile: Tile) => void }} wall
  */
 export function followPeople(gun, tiles, wall) {
-  /** What those who are here call themselves, by member id. @type {Map<string, string>} */
+  /**
+   * What those who are here call themselves, by member id. Who comes is told so at once, and perhaps before there is a connection:
+   * what it needs may still be asked for.
+   * @type {Map<string, string>}
+   */
   const names = new Map();
   const nameOf = (/** @type {Portal} */ { target: { id, title } }) => names.get(id) || title || 'Guest';
   gun.addEventListener('connection', (portal) => {
@@ -39,11 +45,9 @@ export function followPeople(gun, tiles, wall) {
     names.delete(id);
   });
   gun.signaler.addEventListener('name', (name, from) => {
-    const portal = gun.portals.get(from);
-    if (!portal || portal.isCamera) return;
-    names.set(from, cut(name));
-    const tile = tiles.get(from);
-    if (tile) tile.title = nameOf(portal);
+    if (names.has(from) || names.size < MOST) names.set(from, cut(name));
+    const [portal, tile] = [gun.portals.get(from), tiles.get(from)];
+    if (tile && portal && !portal.isCamera) tile.title = nameOf(portal);
   });
 }
 

@@ -34,6 +34,8 @@ pub struct Negotiation {
     deadline: Option<Instant>,
     descriptions: usize,
     candidates: usize,
+    /// Those that were sent to the browser.
+    own_candidates: Vec<String>,
     replies: u64,
 }
 
@@ -94,6 +96,7 @@ impl Negotiation {
             deadline: None,
             descriptions: 0,
             candidates: 0,
+            own_candidates: Vec::new(),
             replies: 0,
         }
     }
@@ -249,7 +252,7 @@ impl Negotiation {
             // Ours is on its way or about to be; a polite browser rolls back, answers it and offers again.
             return ignored(IgnoreReason::Glare);
         };
-        match terms.offer.reply(&terms.agreed, sdp, self.replies.saturating_add(1)) {
+        match terms.offer.reply(&terms.agreed, sdp, self.replies.saturating_add(1), &self.own_candidates) {
             Ok(sdp) => {
                 self.replies = self.replies.saturating_add(1);
                 vec![Output::Send(Description { kind: SdpKind::Answer, sdp })]
@@ -306,15 +309,19 @@ impl Negotiation {
         Output::AddCandidate { m_line: 0, candidate: candidate.text }
     }
 
-    fn local_candidate(&self, m_line: u32, candidate: &str) -> Vec<Output> {
+    fn local_candidate(&mut self, m_line: u32, candidate: &str) -> Vec<Output> {
         let Some(offer) = self.state.offer() else {
             return ignored(IgnoreReason::OutOfTurn);
         };
         if m_line != 0 {
             return ignored(IgnoreReason::OtherMedia);
         }
+        let candidate = candidate.strip_prefix("a=").unwrap_or(candidate).to_owned();
+        if !candidate.is_empty() && self.own_candidates.len() < self.limits.own_candidates {
+            self.own_candidates.push(candidate.clone());
+        }
         vec![Output::SendCandidate(Candidate {
-            candidate: candidate.strip_prefix("a=").unwrap_or(candidate).to_owned(),
+            candidate,
             sdp_mid: Some(offer.mid.clone()),
             sdp_m_line_index: Some(m_line),
             username_fragment: Some(offer.ufrag.clone()),

@@ -47,7 +47,7 @@ export function launch(more = []) {
 /**
  * Whether what Playwright tells as an uncaught error is none. In Firefox it passes on everything that the console has in red:
  * that a server which is away cannot be reached, or a socket that was being opened was let go; that a connection failed, which the page then renews by itself (whether it
- * does is what the tests look at; see the README on webcams in Firefox); and that the page's policy refused the style,
+ * does is what the tests look at); and that the page's policy refused the style,
  * `body {}`, which Playwright itself adds before each screenshot.
  * @param {Error} error
  */

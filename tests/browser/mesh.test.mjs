@@ -1,8 +1,9 @@
 /** Rooms where everyone sees everyone: people beside cameras, what they see of themselves, and why a camera is not lent. */
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import test, { after, afterEach, before, beforeEach } from 'node:test';
 import { chromium } from 'playwright-core';
-import { allLive, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, openMenu, openPage, until } from './harness.mjs';
+import { allLive, cameraTable, Daemon, faultsOf, keepPicture, launchBrowser, LIMIT, openMenu, openPage, until } from './harness.mjs';
 
 let browser;
 let daemon;
@@ -64,9 +65,20 @@ test('people are shown beside cameras, by name, and see and hear what they show'
   await keepPicture(first, 'mesh-self');
   await keepPicture(second, 'mesh-guest');
 
-  // Who comes later knows the name, too.
-  const third = await openPage(browser, url);
+  // Who comes later knows the name, too; also where it is told before there can be a connection.
+  const context = await browser.newContext();
+  context.setDefaultTimeout(LIMIT);
+  const third = await context.newPage();
+  const members = (page) => page.evaluate(() => window.portald.gun.portals.size);
+  const before = await members(first);
+  await third.route('**/api/rtc*', async (route) => {
+    await until('the others to know of it', async () => await members(first) > before);
+    await sleep(1_000);
+    await route.continue();
+  });
+  await third.goto(url);
   await until('Anna', async () => (await guestsOf(third)).some(({ title, phase }) => title === 'Anna' && phase === 'live'), () => guestsOf(third));
+  await third.unrouteAll({ behavior: 'ignoreErrors' });
   await third.context().close();
 
   const microphone = self.getByRole('button', { name: 'Microphone' });

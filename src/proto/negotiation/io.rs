@@ -19,6 +19,8 @@ pub struct Limits {
     pub held_candidates: usize,
     /// Candidates taken from the browser in all.
     pub remote_candidates: usize,
+    /// Our own candidates that later descriptions repeat.
+    pub own_candidates: usize,
     /// Descriptions taken from the browser in all, useful or not: reading one costs.
     pub descriptions: usize,
 }
@@ -31,6 +33,8 @@ impl Default for Limits {
             // A browser gathers one or two for each address and protocol.
             held_candidates: 64,
             remote_candidates: 256,
+            // One for each address and protocol; a box has a few networks.
+            own_candidates: 64,
             // A page makes one for each track that it adds or removes.
             descriptions: 64,
         }

@@ -143,8 +143,14 @@ impl Offer {
     }
 
     /// The reply to a later offer: our media as agreed, everything else inactive. `version` counts our
-    /// descriptions from the offer, which is 0.
-    pub(super) fn reply(&self, agreed: &Agreed, text: &str, version: u64) -> Result<String, OfferFault> {
+    /// descriptions from the offer, which is 0; `candidates` are those that were sent so far.
+    pub(super) fn reply(
+        &self,
+        agreed: &Agreed,
+        text: &str,
+        version: u64,
+        candidates: &[String],
+    ) -> Result<String, OfferFault> {
         let theirs = Sdp::scan(text)?;
         let Some(first) = theirs.media.first().filter(|media| media.mid() == Some(&self.mid)) else {
             return Err(OfferFault::Foreign);
@@ -165,10 +171,16 @@ impl Offer {
         if !first.formats.iter().any(|format| format.parse() == Ok(agreed.payload_type)) {
             return Err(Defect::NoCodec.into());
         }
-        Ok(self.write_reply(agreed, &theirs, version)?)
+        Ok(self.write_reply(agreed, &theirs, version, candidates)?)
     }
 
-    fn write_reply(&self, agreed: &Agreed, theirs: &Sdp<'_>, version: u64) -> Result<String, Defect> {
+    fn write_reply(
+        &self,
+        agreed: &Agreed,
+        theirs: &Sdp<'_>,
+        version: u64,
+        candidates: &[String],
+    ) -> Result<String, Defect> {
         let ours = Sdp::scan(&self.sdp)?;
         let (Some(our_media), Some(first)) = (ours.media.first(), theirs.media.first()) else {
             return Err(Defect::NotSdp);
@@ -191,6 +203,9 @@ impl Offer {
         let mids: Vec<_> = std::iter::once(self.mid.as_str()).chain(mids).collect();
         out.line(&format!("a=group:BUNDLE {}", mids.join(" ")));
         self.write_our_section(&mut out, our_media, agreed, first);
+        // Each description has those gathered so far (RFC 8829 section 5.3.2). Firefox 153 depends on it: of candidates that
+        // come while its own offer is under way it takes only those that the reply repeats.
+        candidates.iter().for_each(|candidate| out.line(&format!("a={candidate}")));
         let transport = self.transport(&ours, our_media, agreed)?;
         for media in added() {
             write_added_section(&mut out, media, taken(&media).then_some(&transport));
@@ -217,7 +232,7 @@ impl Offer {
                     value.split(' ').next().is_some_and(|format| formats.contains(&format))
                 }
                 "extmap" => agreed.extensions.iter().any(|taken| taken == extension(value)),
-                // Candidates have been sent one by one; the last belongs in offers only (RFC 8858).
+                // The last belongs in offers only (RFC 8858).
                 "setup" | "candidate" | "end-of-candidates" | "rtcp-mux-only" => false,
                 _ => Direction::read(attribute).is_none(),
             };
@@ -321,7 +336,7 @@ mod tests {
     fn reply(answer: &str, offer: &str) -> Result<String, OfferFault> {
         let ours = Offer::read(OFFER, 7).unwrap();
         let agreed = ours.agree(answer).unwrap();
-        ours.reply(&agreed, offer, 1)
+        ours.reply(&agreed, offer, 1, &[])
     }
 
     #[test]
@@ -408,7 +423,7 @@ mod tests {
         let with = |text: &str, lines: &str| text.replacen("a=mid:", &format!("{lines}a=mid:"), 1);
         let ours = Offer::read(&with(OFFER, "a=extmap:6 urn:delay\r\na=extmap:5 urn:other\r\n"), 7).unwrap();
         let agreed = ours.agree(&with(CHROMIUM_ANSWER, "a=extmap:6/recvonly urn:delay\r\n")).unwrap();
-        let text = ours.reply(&agreed, CHROMIUM_OFFER, 1).unwrap();
+        let text = ours.reply(&agreed, CHROMIUM_OFFER, 1, &[]).unwrap();
         assert!(text.contains("a=extmap:6 urn:delay\r\n") && !text.contains("urn:other"), "{text}");
     }
 

@@ -161,6 +161,25 @@ fn glare_with_a_polite_webcam_page_ends_with_its_media_inactive() {
 }
 
 #[test]
+fn a_reply_repeats_the_candidates_that_were_sent() {
+    let mut bench = Bench::at("stable", ANSWER);
+    let most = bench.machine.limits.own_candidates;
+    for port in 1..=most + 1 {
+        let candidate = format!("a=candidate:1 1 UDP 2015363327 192.0.2.2 {port} typ host");
+        let outputs = bench.put(Input::LocalCandidate { m_line: 0, candidate });
+        assert!(matches!(outputs[..], [Output::SendCandidate(_)]), "sent at once, too");
+    }
+    bench.put(Input::LocalCandidate { m_line: 0, candidate: String::new() });
+    let outputs = bench.offer(WEBCAM);
+    let reply = Sdp::scan(sent_answer(&outputs)).unwrap();
+    let candidates: Vec<Vec<_>> =
+        reply.media.iter().map(|media| media.lines.values("candidate").collect()).collect();
+    assert_eq!(candidates[0].len(), most, "a bound on what is kept");
+    assert_eq!(candidates[0][0], "1 1 UDP 2015363327 192.0.2.2 1 typ host");
+    assert!(candidates[1..].iter().all(Vec::is_empty), "once for the one transport");
+}
+
+#[test]
 fn an_early_offer_that_comes_after_the_answer_is_stale() {
     assert_eq!(only_ignored(&Bench::at("stable", ANSWER).offer(EARLY)), IgnoreReason::StaleDescription);
 }
