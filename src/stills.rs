@@ -26,7 +26,7 @@ pub const DEFAULT_FPS: u32 = 5;
 /// A picture older than this is not given out again: what is promised is one second, and it has a way to go.
 const FRESH: Duration = Duration::from_millis(500);
 /// One that was just made may be older: what a slow box makes is never younger, and it would have none to give.
-const NEW: Duration = Duration::from_secs(1);
+const NEW: Duration = Duration::from_millis(900);
 /// Who may wait for a picture of one camera at a time; each is a request, and so a connection.
 const MAX_WAITING: usize = 32;
 /// Readers of one camera's stream: each is a copy of some 100 kB, several times a second.

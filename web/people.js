@@ -19,8 +19,8 @@ const MOST = 1_000;
  */
 export function followPeople(gun, tiles, wall) {
   /**
-   * What those who are here call themselves, by member id. Who comes is told so at once, and perhaps before there is a connection:
-   * what it needs may still be asked for.
+   * What those who are here call themselves, by member id. A name comes as soon as somebody joins, perhaps before there is a
+   * connection: the configuration for it may still be asked for.
    * @type {Map<string, string>}
    */
   const names = new Map();
@@ -45,7 +45,9 @@ export function followPeople(gun, tiles, wall) {
     names.delete(id);
   });
   gun.signaler.addEventListener('name', (name, from) => {
-    if (names.has(from) || names.size < MOST) names.set(from, cut(name));
+    // The oldest is of somebody who left without ever having had a connection.
+    if (!names.has(from) && names.size >= MOST) names.delete([...names.keys()][0]);
+    names.set(from, cut(name));
     const [portal, tile] = [gun.portals.get(from), tiles.get(from)];
     if (tile && portal && !portal.isCamera) tile.title = nameOf(portal);
   });

@@ -8,6 +8,8 @@ import { cut } from './people.js';
 
 /** Where this device remembers what its people are called. */
 const NAME_KEY = 'portald.name';
+/** Longest wait (ms) for how one's own picture looks. */
+const STYLE = 2_000;
 
 export class Publisher {
   /** @type {MediaStream | undefined} */
@@ -169,6 +171,8 @@ function style() {
   styled ??= new Promise((resolve) => {
     const sheet = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: 'publish.css' });
     sheet.onload = sheet.onerror = () => resolve();
+    // The camera is lent meanwhile, and nobody could give it back.
+    setTimeout(() => resolve(), STYLE);
     document.head.append(sheet);
   });
   return styled;

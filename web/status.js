@@ -231,7 +231,7 @@ function rowsOf(list, key, cells) {
 
 /** What this visitor may do. @type {Access} */
 let access = { changes: false, admin: false, figures: false };
-/** Whether somebody who could change things here no longer can: a login ends with the daemon that it was made at. */
+/** Whether somebody who could change things here no longer can: the token was changed, or they logged out in another tab. */
 let hasEnded = false;
 /** By the camera's name. @type {Map<string, import('./controls.js').Controls>} */
 const controls = new Map();
@@ -267,12 +267,16 @@ let [asked, shown] = [0, 0];
 
 async function update() {
   const number = ++asked;
-  await learnAccess();
-  const [cameras, viewers, rooms, happened, version, uplinks, encoders] = /** @type {any[]} */ (await Promise.all(
+  const learning = learnAccess();
+  // What is asked for depends on it; later what was known before will do, and a server that hangs is told as soon.
+  if (number === 1) await learning;
+  const [cameras, viewers, rooms, happened, version, ...figures] = /** @type {any[]} */ (await Promise.all(
     ['cameras', 'viewers', 'rooms', 'events', 'version', ...FIGURES]
       .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`, FIGURES.includes(what))))));
+  await learning;
   if (number < shown) return;
   shown = number;
+  const [uplinks, encoders] = access.figures ? figures : [[], []];
   const name = (/** @type {{ name: string }} */ one) => one.name;
   byId('link').hidden = Array.isArray(cameras);
   if (Array.isArray(cameras)) await control(cameras, fill('cameras', rowsOf(cameras, name, cameraCells)));
@@ -309,7 +313,7 @@ async function learnAccess() {
   // A token in the address opens more than the cookies do.
   byId('metrics').hidden = !access.figures && !token;
   const hint = access.admin ? 'What is changed here lasts until portald starts again, or reads a changed file.'
-    : hasEnded ? 'The login as admin has ended. To change cameras, log in again.'
+    : hasEnded && access.changes ? 'The login as admin has ended. To change cameras, log in again.'
     : access.changes ? '' : 'To change cameras here, name an admin_token_file in [access] of portald.toml.';
   setText(byId('hint'), hint);
   byId('hint').hidden = hint === '';

@@ -245,8 +245,8 @@ class Wall {
     tile.closer.href = wall.href;
     tile.button.addEventListener('click', ({ detail, timeStamp }) => {
       if (detail > 0) {
-        // The second half of a double tap, which must not undo the first: by the fingers' time, for a slow tablet hears of it
-        // late. A key's click counts none.
+        // The second half of a double tap, which must not undo the first. Measured by when the taps were made, because a busy
+        // tablet handles them late. A key's click counts none.
         if (timeStamp - this.#tappedAt < DOUBLE_TAP) return;
         this.#tappedAt = timeStamp;
       }
@@ -314,7 +314,8 @@ class Wall {
       this.#next = tile;
       return;
     }
-    if (this.large) history.replaceState({ large: tile.id }, '');
+    // What an unattended screen shows by itself has no entry of its own, and none behind it to go back to.
+    if (history.state?.large) history.replaceState({ large: tile.id }, '');
     else history.pushState({ large: tile.id }, '');
     this.#enlarge(tile);
   }

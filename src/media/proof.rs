@@ -262,6 +262,10 @@ fn run(job: &Job, pipeline: &gst::Pipeline) -> Result<Verdict, Fault> {
         let Some(sample) = output.try_pull_sample(PATIENCE) else { break };
         frames.push(sample);
     }
+    if (frames.len() as u64) + 1 < PICTURES && !output.is_eos() {
+        let why = format!("of {PICTURES} pictures {} came out within {} s", frames.len(), PATIENCE.seconds());
+        return Err(Fault { why, late: true });
+    }
     let seconds = begun.elapsed().as_secs_f64().max(1e-6);
     // What was held back at the mark was not yet encoded; that makes the cost look a little higher than it is.
     let samples = (PICTURES - HELD_BACK) as f64 * f64::from(job.width) * f64::from(job.height);
@@ -352,7 +356,8 @@ fn decoded(job: &Job, frames: &[gst::Sample]) -> Result<Option<Vec<Brightness>>,
             pictures.extend(Brightness::of(&sample));
         }
         if pictures.len() + 2 < frames.len() {
-            return fault(format!("of its {} frames {} can be decoded", frames.len(), pictures.len()));
+            let why = format!("of its {} frames {} can be decoded", frames.len(), pictures.len());
+            return Err(Fault { why, late: !output.is_eos() });
         }
         Ok(Some(pictures))
     })();
