@@ -270,9 +270,10 @@ async function update() {
   const learning = learnAccess();
   // What is asked for depends on it; later what was known before will do, and a server that hangs is told as soon.
   if (number === 1) await learning;
-  const [cameras, viewers, rooms, happened, version, ...figures] = /** @type {any[]} */ (await Promise.all(
-    ['cameras', 'viewers', 'rooms', 'events', 'version', ...FIGURES]
-      .map((what) => (FIGURES.includes(what) && !access.figures ? [] : getJson(`api/${what}`, FIGURES.includes(what))))));
+  const [cameras, viewers, rooms, happened, version, ...figures] = /** @type {any[]} */ (await Promise.all([
+    ...['cameras', 'viewers', 'rooms', 'events', 'version'].map((what) => getJson(`api/${what}`)),
+    ...(access.figures ? FIGURES : []).map((what) => getJson(`api/${what}`, true)),
+  ]));
   await learning;
   if (number < shown) return;
   shown = number;

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test, { after, before } from 'node:test';
 import {
-  allLive, artifacts, cameraTable, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, moreFrames, openMember,
+  allLive, artifacts, cameraTable, Daemon, faultsOf, interruptionsOf, keepPicture, launchBrowser, moreFrames, openMember,
   openPage, Relay, servePages, showsCamera, tilesOf, until, watchTiles,
 } from './harness.mjs';
 
@@ -59,10 +59,9 @@ test('a wall shows the cameras of three boxes, and heals when one of them is kil
   await allLive(wall, EVERYBODY);
   await showsCamera(wall, 'barn.bravo');
   console.log(`the barn is live again ${Date.now() - started} ms after its start`);
-  const { rebuilt, lapses } = await changesOf(wall);
+  const { rebuilt, lapses } = await interruptionsOf(wall);
   assert.deepEqual(rebuilt, ['barn.bravo']);
-  // A busy machine's pictures may be late; here it is about connections.
-  assert.deepEqual(lapses.filter((text) => !/Camera bravo|No new picture for/.test(text)), []);
+  assert.deepEqual(lapses.filter((text) => !text.includes('Camera bravo')), []);
 
   // The hub dies: pictures of other boxes go on, since they never went through it.
   await hub.stop('SIGKILL');

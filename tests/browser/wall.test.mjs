@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import {
-  allLive, CAMERAS, cameraTable, changesOf, Daemon, faultsOf, keepPicture, launchBrowser, MAIN, moreFrames, openMember,
+  allLive, CAMERAS, cameraTable, changesOf, Daemon, faultsOf, interruptionsOf, keepPicture, launchBrowser, MAIN, moreFrames, openMember,
   openPage, servePages, showsCamera, SUB, tilesOf, UNCHANGED, until, watchTiles,
 } from './harness.mjs';
 
@@ -189,12 +189,6 @@ withDaemon('tiles lie within the window, none upon another, at every size of scr
     await keepPicture(wall, `screen-${width}x${height}`);
   }
 });
-
-/** As {@link changesOf}, without pictures that were late and went on: a tile says so after 2 s, less than is tolerated. */
-async function interruptionsOf(wall) {
-  const { rebuilt, lapses } = await changesOf(wall);
-  return { rebuilt, lapses: lapses.filter((text) => !text.includes('No new picture for')) };
-}
 
 /** The longest time without a new picture on each tile while `during` runs. */
 async function longestGaps(wall, during) {
